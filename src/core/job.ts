@@ -1,0 +1,199 @@
+import { AfterJobsError, invalidOption } from './errors'
+import type { JsonValue } from './json'
+
+/** What identifies the created, updated or deleted thing. */
+export type JobId = string | number
+
+/** Whether the hook belongs before or after the action. */
+export type When = 'before' | 'after'
+
+/** How long to wait before the next attempt: `delay` each time, or `delay` doubled with each attempt. */
+export interface Backoff {
+  type: 'fixed' | 'exponential'
+  /** Milliseconds, 0 to a year. */
+  delay: number
+}
+
+/** How a job is run. The runtime's own defaults apply where an option is left out. */
+export interface JobOptions {
+  /** Milliseconds before the job may start, 0 to a year. Default 0. */
+  delay?: number
+  /** Higher runs first; an integer from -1000 to 1000. Default 0. */
+  priority?: number
+  /** How often the hook may start before an unexpected failure is final, 1 to 100. Default 1. */
+  attempts?: number
+  /** The wait between two attempts. Default: none. */
+  backoff?: Backoff
+  /** Milliseconds that one attempt may take, at least 1. The end of it is final. Default: no limit. */
+  timeout?: number
+  /**
+   * While a job of the same service and hook with this key has not yet started, its token is the answer and no second job
+   * exists.
+   */
+  dedupe?: string
+}
+
+/** What travels through a queue: plain JSON, from which any process can run the job. */
+export interface JobEnvelope {
+  readonly version: 1
+  readonly token: string
+  readonly service: string
+  readonly hook: string
+  readonly id: JobId
+  readonly payload: JsonValue | undefined
+  readonly context: JsonValue | undefined
+  readonly parent: string | null
+  readonly delay: number
+  readonly priority: number
+  readonly attempts: number
+  readonly backoff: Backoff | null
+  readonly timeout: number | null
+  readonly dedupe: string | null
+  /** Epoch milliseconds. */
+  readonly createdAt: number
+}
+
+export const ENVELOPE_VERSION = 1
+export const MAX_PAYLOAD_BYTES = 16_384
+const YEAR = 365 * 24 * 3_600_000
+
+const ACTION = /^[a-z][A-Za-z0-9]{0,63}$/
+const HOOK = /^(before|after)[A-Z][A-Za-z0-9]{0,63}Job$/
+
+/** Tells whether a name has the form of a hook, so that a forged message cannot call anything else. */
+export function isHookName(name: unknown): name is string {
+  return typeof name === 'string' && HOOK.test(name)
+}
+
+/** The names that were asked for: checking one costs as much as running a small job. */
+const hookNames = { before: new Map<string, string>(), after: new Map<string, string>() }
+const MAX_NAMES = 1_000
+
+/**
+ * Names the hook of an action: `after` and `create` make `afterCreateJob`.
+ *
+ * @throws AfterJobsError `INVALID_ACTION`
+ */
+export function hookName(when: string, action: string): string {
+  if (when !== 'before' && when !== 'after') {
+    throw new AfterJobsError('INVALID_ACTION', `A hook runs 'before' or 'after' an action; got ${show(when)}.`)
+  }
+  const names = hookNames[when]
+  const known = names.get(action)
+  if (known !== undefined) return known
+  checkAction(action)
+  const name = `${when}${action.charAt(0).toUpperCase()}${action.slice(1)}Job`
+  if (names.size < MAX_NAMES) names.set(action, name)
+  return name
+}
+
+function checkAction(action: unknown): void {
+  if (typeof action === 'string' && ACTION.test(action)) return
+  const hint = typeof action === 'string' ? suggestAction(action) : ''
+  const message = `The action ${show(action)} is not a name; expected a letter a-z, then up to 63 letters and digits, like 'create'.${hint}`
+  throw new AfterJobsError('INVALID_ACTION', message)
+}
+
+/** Names the method that compensates for a hook that has finally failed. */
+export function failureHookName(hook: string): string {
+  return `${hook}Failed`
+}
+
+function suggestAction(action: string): string {
+  const camel = action
+    .slice(0, 64)
+    .replace(/[^A-Za-z0-9]+(.)?/g, (_, next: string | undefined) => next?.toUpperCase() ?? '')
+    .replace(/^[A-Z]/, (first) => first.toLowerCase())
+  return ACTION.test(camel) ? ` Did you mean '${camel}'?` : ''
+}
+
+/**
+ * Reads the id out of a subject: an id itself, or an entity with an `id`.
+ *
+ * @throws AfterJobsError `INVALID_ID`
+ */
+export function readId(subject: unknown, who: string): JobId {
+  const id = typeof subject === 'object' && subject !== null ? (subject as { id?: unknown }).id : subject
+  if (typeof id === 'string' || (typeof id === 'number' && Number.isFinite(id))) return id
+  const where = Object.is(id, subject) ? 'got' : 'the entity has the id'
+  const message = `${who} needs an id that every queue can carry: a string or a finite number, or an entity with such an 'id'; ${where} ${show(id)}. Convert it, for example with String(id).`
+  throw new AfterJobsError('INVALID_ID', message)
+}
+
+/** Shows any value in a few characters, for an error message. */
+export function show(value: unknown): string {
+  if (typeof value === 'string') return `'${value.length > 40 ? `${value.slice(0, 40)}…` : value}'`
+  if (typeof value === 'bigint') return `${value}n (a bigint)`
+  if (typeof value !== 'object' || value === null) return typeof value === 'symbol' ? 'a symbol' : String(value)
+  const name = value.constructor?.name
+  return name && name !== 'Object' ? `an instance of ${name}` : 'an object'
+}
+
+interface Range {
+  min: number
+  max: number
+  isInteger: boolean
+  unit: string
+}
+
+const RANGES: Record<'delay' | 'priority' | 'attempts' | 'timeout', Range> = {
+  delay: { min: 0, max: YEAR, isInteger: false, unit: ' milliseconds' },
+  priority: { min: -1000, max: 1000, isInteger: true, unit: '' },
+  attempts: { min: 1, max: 100, isInteger: true, unit: '' },
+  timeout: { min: 1, max: Number.MAX_SAFE_INTEGER, isInteger: false, unit: ' milliseconds' },
+}
+
+/**
+ * Checks the options that say how a job is run.
+ *
+ * @throws AfterJobsError `INVALID_OPTION`, naming the option and its range.
+ */
+export function checkJobOptions(options: JobOptions): void {
+  for (const name of Object.keys(RANGES) as (keyof typeof RANGES)[]) checkNumber(name, options[name], RANGES[name])
+  if (options.dedupe !== undefined && (typeof options.dedupe !== 'string' || !/^.{1,200}$/su.test(options.dedupe))) {
+    throw invalidOption(`dedupe is ${show(options.dedupe)}; expected a string of 1 to 200 characters.`)
+  }
+  if (options.backoff === undefined) return
+  const { type, delay } = options.backoff ?? {}
+  if (type !== 'fixed' && type !== 'exponential') {
+    throw invalidOption(`backoff.type is ${show(type)}; expected 'fixed' or 'exponential'.`)
+  }
+  if (delay === undefined) throw invalidOption('backoff.delay is missing; expected milliseconds.')
+  checkNumber('backoff.delay', delay, RANGES.delay)
+}
+
+function checkNumber(name: string, value: number | undefined, range: Range): void {
+  if (value === undefined) return
+  const isInside = typeof value === 'number' && value >= range.min && value <= range.max
+  if (isInside && (!range.isInteger || Number.isInteger(value))) return
+  const kind = range.isInteger ? 'an integer' : 'a number'
+  const message = `${name} is ${show(value)}; expected ${kind} from ${range.min} to ${range.max}${range.unit}.`
+  throw invalidOption(message)
+}
+
+/**
+ * Checks that options are an object, all of whose names are known: what is misspelt would be left out in silence.
+ *
+ * @throws AfterJobsError `INVALID_OPTION`
+ */
+export function checkNames(who: string, options: unknown, names: readonly string[]): void {
+  if (typeof options !== 'object' || options === null) {
+    throw invalidOption(`${who} takes an object of options; got ${show(options)}.`)
+  }
+  const unknown = Object.keys(options).find((name) => !names.includes(name))
+  if (unknown === undefined) return
+  const message = `${who} has no option ${show(unknown)}; expected one of ${names.join(', ')}.`
+  throw invalidOption(message)
+}
+
+/** Checks a number of things. @throws AfterJobsError `INVALID_OPTION` */
+export function checkCount(name: string, value: number): void {
+  if (Number.isInteger(value) && value >= 1) return
+  throw invalidOption(`${name} is ${show(value)}; expected an integer of at least 1.`)
+}
+
+/** Computes the milliseconds before the next attempt, after `attempt` of them (1 for the first). */
+export function backoffDelay(backoff: Backoff | null, attempt: number): number {
+  if (backoff === null) return 0
+  return backoff.type === 'fixed' ? backoff.delay : Math.min(YEAR, backoff.delay * 2 ** (attempt - 1))
+}
