@@ -1,0 +1,117 @@
+import { JobError } from '../core/errors'
+import { isFinal, type JobOutcome, outcomeOf } from '../core/status'
+import type { JobQueue, JobTakenOut } from '../ports/queue'
+import { type Aftermath, tags } from './aftermath'
+import type { Log } from './log'
+import type { StatusReader } from './reader'
+import type { Registry } from './registry'
+import type { Run } from './run'
+import type { Runner } from './runner'
+import type { Applied, RecordStore } from './tracker'
+
+/** What a cancellation works with. */
+export interface CancellationParts {
+  readonly queue: JobQueue
+  readonly store: RecordStore
+  readonly reader: StatusReader
+  readonly runner: Runner
+  readonly registry: Registry
+  readonly aftermath: Aftermath
+  readonly log: Log
+  /** Takes over work that nobody waits for, so that `drain` and `close` do. */
+  readonly inBackground: (work: Promise<unknown>) => void
+}
+
+/** Ends jobs before their time: on request, and where the queue that held them in memory closes. */
+export class Cancellation {
+  readonly #parts: CancellationParts
+
+  constructor(parts: CancellationParts) {
+    this.#parts = parts
+  }
+
+  /** Tells whether this call ended the job. The status is final at once, whoever runs the job, and wherever. */
+  async cancel(token: string): Promise<boolean> {
+    const { store, reader, queue, log } = this.#parts
+    const record = await reader.readRecord(token)
+    if (record === undefined || isFinal(record.status)) return false
+    const outcome = cancelled('The job was cancelled')
+    const change = { type: 'finished', at: Date.now(), outcome, birth: { ...record, delay: 0 } } as const
+    const applied = await store.apply(token, change)
+    if (!applied.isStored) return false
+    const run = this.abortRun(token)
+    // A job that was cancelled between two attempts is the next delivery's to tell of.
+    if (run !== undefined && !run.isAnnounced && run.runId === applied.record?.runId) {
+      run.isAnnounced = true
+      this.#parts.aftermath.announce(run.envelope, run.attempt, outcome, toError(run.signal.reason))
+    }
+    try {
+      const waiting = await queue.cancel(token)
+      if (waiting !== undefined) this.#conclude(waiting, applied, outcome)
+    } catch (error) {
+      log.error?.({ err: error }, 'a cancellation could not be announced; its worker notices later')
+    }
+    return true
+  }
+
+  /** Ends the jobs that die with the queue, and says so. */
+  async drop(jobs: readonly JobTakenOut[]): Promise<void> {
+    await Promise.all(jobs.map((job) => this.#drop(job)))
+  }
+
+  async #drop(job: JobTakenOut): Promise<void> {
+    const { store, log } = this.#parts
+    const { envelope } = job
+    const outcome = cancelled('The process closed before the job could run')
+    try {
+      const change = { type: 'finished', at: Date.now(), outcome, birth: envelope } as const
+      const applied = await store.apply(envelope.token, change)
+      if (!applied.isStored) {
+        this.#dropEnded(job, applied)
+        return
+      }
+      log.warn(tags(envelope), `job dropped: ${outcome.message}`)
+      this.#conclude(job, applied, outcome)
+    } catch (error) {
+      log.error?.(tags(envelope, error), 'job dropped, and its end could not be stored')
+    }
+  }
+
+  /** Takes over what follows an end from a cancellation that came too late to take the job out of the queue. */
+  #dropEnded(job: JobTakenOut, applied: Applied): void {
+    const outcome = applied.record && outcomeOf(applied.record)
+    if (outcome?.status !== 'error' || this.#parts.runner.isLingering(job.envelope.token)) return
+    this.#conclude(job, applied, outcome)
+  }
+
+  /** Aborts the run of a cancelled job, where it is one of this process. */
+  abortRun(token: string): Run | undefined {
+    const run = this.#parts.runner.running.get(token)
+    run?.abort('cancelled', new JobError('The job was cancelled'))
+    return run
+  }
+
+  /** Tells and compensates for a job that no worker will see. */
+  #conclude(job: JobTakenOut, { record }: Applied, outcome: JobOutcome & { status: 'error' }): void {
+    const { envelope, service: live } = job
+    const { aftermath, registry, runner, inBackground } = this.#parts
+    const attempt = record?.attempt ?? 0
+    const error = new JobError(outcome.message)
+    aftermath.announce(envelope, attempt, outcome, error)
+    const compensate = async () => {
+      // A hook that was handed back without listening may still be at it.
+      await runner.takeLingering(envelope.token)
+      const service = await registry.find(envelope, live)
+      if (service !== undefined) await aftermath.compensateUnrun(envelope, attempt, service, error)
+    }
+    inBackground(job.runAsCaller === undefined ? compensate() : job.runAsCaller(compensate))
+  }
+}
+
+function cancelled(message: string): JobOutcome & { status: 'error' } {
+  return { status: 'error', code: 'cancelled', message }
+}
+
+function toError(reason: unknown): Error {
+  return reason instanceof Error ? reason : new JobError(String(reason))
+}

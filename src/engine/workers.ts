@@ -1,0 +1,174 @@
+import { AfterJobsError } from '../core/errors'
+import { checkCount } from '../core/job'
+import type { CloseOptions, Worker } from '../core/runtime'
+import { nextTurn } from '../core/timer'
+import type { JobConsumer, JobQueue, JobRun } from '../ports/queue'
+import { Bell } from './events'
+import type { Run } from './run'
+import { type ImmediateRun, makeRun, type Runner } from './runner'
+
+const DEFAULT_GRACE = 10_000
+/** How long a hook whose signal was aborted may take to end by itself before its job is handed back without it. */
+const LAST_WORDS = 500
+/** A longer timer would fire at once. */
+const MAX_WAIT = 2 ** 31 - 1
+/** How often a queue that processes share is asked whether it is empty. */
+const DRAIN_INTERVAL = 250
+/** How long the end of what was handed back may take to be stored. */
+const HAND_BACK_LIMIT = 3_000
+
+/** The consumers of this process: what starts and stops them, and what waits for them. */
+export class Workers {
+  readonly #queue: JobQueue
+  readonly #runner: Runner
+  readonly #workers = new Set<Worker>()
+  readonly #idle = new Bell<'idle'>()
+  readonly #background = new Set<Promise<unknown>>()
+  /** What `runNext` runs. */
+  readonly #singles = new Set<Promise<boolean>>()
+  #automatic: JobConsumer | undefined
+  #isClosed = false
+
+  constructor(queue: JobQueue, runner: Runner) {
+    this.#queue = queue
+    this.#runner = runner
+    if (queue.autoStart) this.#automatic = queue.consume(this.#runner.run)
+  }
+
+  work(concurrency: number): Worker {
+    this.#checkOpen('work()')
+    checkCount('work({ concurrency })', concurrency)
+    void this.#automatic?.close()
+    this.#automatic = undefined
+    const own = new Set<string>()
+    const worker = this.#makeWorker(this.#queue.consume(noteRuns(this.#runner.run, own), { concurrency }), own)
+    this.#workers.add(worker)
+    return worker
+  }
+
+  async runNext(): Promise<boolean> {
+    this.#checkOpen('runNext()')
+    const single = this.#queue.runOne(this.#runner.run)
+    this.#singles.add(single)
+    return single.finally(() => this.#singles.delete(single))
+  }
+
+  /** Is told when nothing runs any more. */
+  readonly onIdle = (): void => this.#idle.ring('idle')
+
+  /** Keeps work that nobody waits for, until `drain` or `close` does. What it throws was told where it happened. */
+  readonly inBackground = (work: Promise<unknown>): void => {
+    const end = () => {
+      this.#background.delete(work)
+      this.#idle.ring('idle')
+    }
+    this.#background.add(work)
+    work.then(end, end)
+  }
+
+  async drain(signal: AbortSignal | undefined): Promise<void> {
+    let wake: () => void = () => {}
+    const onAbort = () => wake()
+    signal?.addEventListener('abort', onAbort)
+    try {
+      for (;;) {
+        signal?.throwIfAborted()
+        // What listened before, in vain, listens no more.
+        wake()
+        const rung = new Promise<void>((resolve) => {
+          // Once, because the bell may ring for each of a million jobs.
+          const stopListening = this.#idle.listen('idle', () => wake())
+          wake = () => {
+            stopListening()
+            resolve()
+          }
+        })
+        if (this.#workers.size === 0 && this.#automatic === undefined) throw nobodyWorks()
+        // The queue hears of an end one step after it was rung.
+        await nextTurn()
+        const { waiting, active } = await this.#queue.health()
+        if (waiting + active + this.#background.size === 0) return
+        // What other processes run rings no bell here.
+        await (this.#queue.isShared ? settlesWithin(rung, DRAIN_INTERVAL) : rung)
+      }
+    } finally {
+      wake()
+      signal?.removeEventListener('abort', onAbort)
+    }
+  }
+
+  /** Closes every consumer; then nothing of this process runs any more. */
+  async close({ grace = DEFAULT_GRACE }: CloseOptions): Promise<void> {
+    this.#isClosed = true
+    const stopped: Promise<unknown>[] = [...this.#singles]
+    for (const worker of this.#workers) stopped.push(worker.close({ grace }))
+    if (this.#automatic !== undefined) stopped.push(this.#automatic.close())
+    this.#automatic = undefined
+    await this.#stop(Promise.all(stopped), () => [...this.#runner.running.values()], grace)
+    this.#idle.ring('idle')
+  }
+
+  /** Waits for what nobody waited for; it is bounded like everything that closes. */
+  async finishBackground(ms: number): Promise<void> {
+    await settlesWithin(Promise.allSettled(this.#background), ms)
+  }
+
+  #makeWorker(consumer: JobConsumer, own: Set<string>): Worker {
+    let closing: Promise<void> | undefined
+    const runs = () => [...own].flatMap((token) => this.#runner.running.get(token) ?? [])
+    const close = async (grace: number) => {
+      await this.#stop(consumer.close(), runs, grace)
+      this.#workers.delete(worker)
+      this.#idle.ring('idle')
+    }
+    const worker: Worker = {
+      close({ grace = DEFAULT_GRACE } = {}) {
+        closing ??= close(grace)
+        return closing
+      },
+      [Symbol.asyncDispose]: () => worker.close(),
+    }
+    return worker
+  }
+
+  /** Waits for running jobs, then aborts them, then hands back those that do not listen. */
+  async #stop(stopped: Promise<unknown>, runs: () => Run[], grace: number): Promise<void> {
+    if (await settlesWithin(stopped, grace)) return
+    const reason = new AfterJobsError('CLOSED', 'The worker closes; the job goes back to the queue')
+    for (const run of runs()) run.abort('closing', reason)
+    await settlesWithin(stopped, LAST_WORDS)
+    for (const run of runs()) run.abandon()
+    await settlesWithin(stopped, HAND_BACK_LIMIT)
+  }
+
+  #checkOpen(what: string): void {
+    if (this.#isClosed) throw new AfterJobsError('CLOSED', `${what} was called on a closed runtime.`)
+  }
+}
+
+/** Runs jobs, and notes the tokens of those that run. */
+function noteRuns({ immediate }: ImmediateRun, own: Set<string>): JobRun {
+  return makeRun((envelope, delivery) => {
+    const answer = immediate(envelope, delivery)
+    if (!(answer instanceof Promise)) return answer
+    own.add(envelope.token)
+    return answer.finally(() => own.delete(envelope.token))
+  })
+}
+
+function nobodyWorks(): AfterJobsError {
+  const message = 'drain() would wait for ever: nothing in this process runs jobs. Call work() first, or runNext().'
+  return new AfterJobsError('NO_WORKER', message)
+}
+
+/** Tells whether a promise settles in time. */
+function settlesWithin(promise: Promise<unknown>, ms: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => resolve(false), Math.min(ms, MAX_WAIT))
+    const settle = () => {
+      clearTimeout(timer)
+      resolve(true)
+    }
+    promise.then(settle, settle)
+  })
+}
