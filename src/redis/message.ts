@@ -1,0 +1,51 @@
+import type { JobEnvelope } from '../core/job'
+import { JOB_ERROR_CODES, type JobErrorCode, type JobOutcome } from '../core/status'
+
+/** BullMQ runs lower priorities first, from 1 on; 0 would overtake them all. */
+const LOWEST = 1_001
+
+/** The options of a job in BullMQ, as far as they are used here. */
+export interface MessageOptions {
+  jobId: string
+  priority: number
+  delay?: number
+  attempts?: number
+  backoff?: { type: string }
+  deduplication?: { id: string }
+}
+
+/** The backoff that our workers compute, because only the answer to a delivery knows it. */
+export const OWN_BACKOFF = 'after-jobs'
+
+/** Says how BullMQ is to keep a job. */
+export function toOptions({ token, service, hook, delay, priority, attempts, dedupe }: JobEnvelope): MessageOptions {
+  return {
+    // The token: the same job twice is one job.
+    jobId: token,
+    priority: LOWEST - priority,
+    ...(delay > 0 && { delay: Math.ceil(delay) }),
+    ...(attempts > 1 && { attempts, backoff: { type: OWN_BACKOFF } }),
+    ...(dedupe !== null && { deduplication: { id: `${service}\n${hook}\n${dedupe}` } }),
+  }
+}
+
+/** Reads the envelope out of a message, whoever wrote it: the runtime checks what it gets. */
+export function toEnvelope(token: string | undefined, data: unknown): JobEnvelope {
+  const fields = typeof data === 'object' && data !== null ? data : {}
+  return { ...fields, token } as JobEnvelope
+}
+
+/** Writes down why a job failed, for BullMQ and whoever looks into it. What was not meant for users stays out of the queue. */
+export function toReason({ code, message }: JobOutcome & { status: 'error' }): string {
+  return code === 'unexpected' ? `${code}: The job failed unexpectedly` : `${code}: ${message}`
+}
+
+/** Reads how a job ended; `undefined` for what no worker of ours wrote. */
+export function toOutcome(returned: unknown, reason: string | undefined): JobOutcome | undefined {
+  const [, code, message] = /^(\w+): (.*)$/s.exec(reason ?? '') ?? []
+  if (JOB_ERROR_CODES.some((known) => known === code)) {
+    return { status: 'error', code: code as JobErrorCode, message: message ?? '' }
+  }
+  const isOurs = typeof returned === 'object' && returned !== null && 'status' in returned && returned.status === 'done'
+  return isOurs ? (returned as JobOutcome) : undefined
+}

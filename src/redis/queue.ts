@@ -1,0 +1,244 @@
+import type { Job, Queue } from 'bullmq'
+import { AfterJobsError } from '../core/errors'
+import type { JobEnvelope } from '../core/job'
+import { withTimeLimit } from '../core/timer'
+import type { JobConsumer, JobLookup, JobQueue, JobRun, QueueHealth, QueueListener } from '../ports/queue'
+import { type Connections, openConnections, unavailable } from './connections'
+import { type ConsumerParts, type JobWorker, makeWorker, runSingle } from './consumer'
+import { isRefusal } from './delivery'
+import { toEnvelope, toOptions, toOutcome } from './message'
+import { loadPeer } from './peer'
+import { channelOf, type RedisQueueOptions, readSettings, type Settings } from './settings'
+
+/** What is there once the packages are loaded. */
+interface Engine {
+  readonly bullmq: typeof import('bullmq')
+  readonly queue: Queue
+}
+
+interface State {
+  readonly settings: Settings
+  readonly connections: Connections
+  readonly workers: Set<JobWorker>
+  readonly listener: QueueListener
+  engine: Promise<Engine> | undefined
+  /** The worker of `runOne`. */
+  single: JobWorker | undefined
+  hearing: Promise<void> | undefined
+  isClosed: boolean
+}
+
+/** How long the workers may take to close when nobody waits for them any more, in milliseconds. */
+const CLOSE_LIMIT = 1_000
+const WAITING = ['wait', 'prioritized', 'delayed'] as const
+
+/**
+ * Makes a queue on BullMQ, which processes share: jobs outlive their process, and are delivered at least once. A worker that
+ * dies loses its lock after `lockDuration`, and another one takes its job. Needs the packages bullmq and ioredis, and a cache
+ * that processes share, like `redisCache`.
+ *
+ * @throws AfterJobsError `INVALID_OPTION`; later `ENQUEUE_FAILED` from `executeJob`, `QUEUE_UNAVAILABLE` from the others.
+ * @example
+ * const jobs = createAfterJobs({ queue: redisQueue(url), cache: redisCache(url) })
+ */
+export function redisQueue(target: string | RedisQueueOptions): JobQueue {
+  const settings = readSettings(typeof target === 'string' ? { url: target } : target)
+  let listener: QueueListener = { onCancelled: () => {}, onLost: () => {}, onTrouble: () => {} }
+  const heard: QueueListener = {
+    onCancelled: (token) => listener.onCancelled(token),
+    onLost: (token) => listener.onLost(token),
+    onTrouble: (error) => listener.onTrouble(error),
+  }
+  const connections = openConnections(settings.target, (error) => heard.onTrouble(unavailable(error)))
+  const state: State = {
+    ...{ settings, connections, listener: heard, workers: new Set<JobWorker>() },
+    ...{ engine: undefined, single: undefined, hearing: undefined, isClosed: false },
+  }
+  return {
+    isShared: true,
+    autoStart: false,
+    enqueue: async (envelope) => (await addAll(state, [envelope]))[0] as string,
+    enqueueMany: (envelopes) => addAll(state, envelopes),
+    consume: (run, { concurrency = 1 } = {}) => consume(state, run, concurrency),
+    runOne: (run) => runOne(state, run),
+    find: (token) => asking(state, ({ queue }) => find(state, queue, token)),
+    cancel: (token) => asking(state, ({ queue }) => cancel(state, queue, token)),
+    listen(newListener) {
+      listener = newListener
+    },
+    health: () => asking(state, ({ queue }) => readHealth(queue)),
+    close: () => close(state),
+  }
+}
+
+/** Opens the queue when it is first needed, and again where that failed. */
+function open(state: State): Promise<Engine> {
+  if (state.isClosed) throw new AfterJobsError('CLOSED', 'The Redis queue is closed.')
+  state.engine ??= openEngine(state).catch((error) => {
+    state.engine = undefined
+    throw error
+  })
+  return state.engine
+}
+
+async function openEngine({ settings, connections, listener }: State): Promise<Engine> {
+  const bullmq = await loadPeer('bullmq', () => import('bullmq'))
+  const connection = (await connections.get('ask')) as never
+  // The events are a log for others, in which BullMQ repeats every result.
+  const streams = { events: { maxLen: 100 } }
+  const queue = new bullmq.Queue(settings.name, { connection, prefix: settings.prefix, streams })
+  queue.on('error', (error) => listener.onTrouble(unavailable(error)))
+  return { bullmq, queue }
+}
+
+/** Asks Redis for something, once there is a connection. */
+async function asking<T>(state: State, ask: (engine: Engine) => Promise<T>): Promise<T> {
+  const engine = await open(state)
+  try {
+    await state.connections.ready('ask')
+    return await ask(engine)
+  } catch (error) {
+    throw unavailable(error)
+  }
+}
+
+function addAll(state: State, envelopes: readonly JobEnvelope[]): Promise<string[]> {
+  return asking(state, async ({ queue }) => {
+    const [first] = envelopes
+    // One is cheaper alone: a bulk is a transaction.
+    if (first !== undefined && envelopes.length === 1) {
+      return [idOf(await queue.add(nameOf(first), first, toOptions(first)))]
+    }
+    const messages = envelopes.map((envelope) => ({
+      name: nameOf(envelope),
+      data: envelope,
+      opts: toOptions(envelope),
+    }))
+    return (await queue.addBulk(messages)).map(idOf)
+  })
+}
+
+/** What BullMQ's dashboards show. */
+function nameOf({ service, hook }: JobEnvelope): string {
+  return `${service}.${hook}`
+}
+
+function idOf({ id }: Job): string {
+  return id as string
+}
+
+function consume(state: State, run: JobRun, concurrency: number): JobConsumer {
+  const starting = openParts(state).then((parts) => startWorker(state, parts, run, concurrency))
+  starting.catch((error) => state.listener.onTrouble(unavailable(error)))
+  let closing: Promise<void> | undefined
+  const closeOnce = async () => {
+    const worker = await starting.catch(() => undefined)
+    await worker?.close()
+    if (worker !== undefined) state.workers.delete(worker)
+  }
+  return {
+    close() {
+      closing ??= closeOnce()
+      return closing
+    },
+  }
+}
+
+async function openParts(state: State): Promise<ConsumerParts> {
+  const { settings, connections, listener } = state
+  const { bullmq } = await open(state)
+  state.hearing ??= hearCancellations(state)
+  await state.hearing
+  return { ...settings, bullmq, connection: await connections.get('work'), listener }
+}
+
+function startWorker(state: State, parts: ConsumerParts, run: JobRun | undefined, concurrency: number): JobWorker {
+  if (state.isClosed) throw new AfterJobsError('CLOSED', 'The Redis queue was closed before its worker could begin.')
+  const worker = makeWorker(parts, run, concurrency)
+  state.workers.add(worker)
+  return worker
+}
+
+/** A worker that only fetches; it looks for lost jobs all the same. */
+function startSingle(state: State, parts: ConsumerParts): JobWorker {
+  const worker = startWorker(state, parts, undefined, 1)
+  void worker.startStalledCheckTimer()
+  return worker
+}
+
+async function runOne(state: State, run: JobRun): Promise<boolean> {
+  const parts = await openParts(state)
+  state.single ??= startSingle(state, parts)
+  const { single } = state
+  return asking(state, () => runSingle(parts, single, run))
+}
+
+async function hearCancellations({ connections, settings, listener }: State): Promise<void> {
+  const connection = await connections.get('hear')
+  connection.on('message', (_channel, token) => listener.onCancelled(token))
+  // ioredis subscribes again by itself after an outage; what was missed meanwhile, a run learns with its next heartbeat.
+  connection.subscribe(channelOf(settings)).catch((error) => listener.onTrouble(unavailable(error)))
+}
+
+async function find({ connections, settings }: State, queue: Queue, token: string): Promise<JobLookup> {
+  const { prefix, name } = settings
+  const connection = await connections.get('ask')
+  const [state, job, locks] = await Promise.all([
+    queue.getJobState(token),
+    queue.getJob(token),
+    connection.exists(`${prefix}:${name}:${token}:lock`),
+  ])
+  const envelope = job && toEnvelope(job.id, job.data)
+  switch (state) {
+    case 'unknown':
+      return { state: 'absent' }
+    case 'active':
+      return { state: locks === 1 ? 'active' : 'lost', envelope }
+    case 'completed':
+    case 'failed': {
+      const outcome = toOutcome(job?.returnvalue, job?.failedReason)
+      return { state: 'ended', ...(outcome !== undefined && { outcome }), envelope }
+    }
+    default:
+      return { state: 'waiting', envelope }
+  }
+}
+
+/** The worker that takes the job compensates for it, so a delayed one is made due. */
+async function cancel({ connections, settings }: State, queue: Queue, token: string): Promise<undefined> {
+  const connection = await connections.get('ask')
+  const [job] = await Promise.all([queue.getJob(token), connection.publish(channelOf(settings), token)])
+  if (job === undefined) return
+  if (job.deduplicationId !== undefined) await job.removeDeduplicationKey()
+  if (await job.isDelayed()) await promote(job)
+}
+
+async function promote(job: Job): Promise<void> {
+  try {
+    await job.promote()
+  } catch (error) {
+    // Somebody was faster.
+    if (!isRefusal(error)) throw error
+  }
+}
+
+async function readHealth(queue: Queue): Promise<QueueHealth> {
+  const [counts, workers] = await Promise.all([queue.getJobCounts(...WAITING, 'active'), queue.getWorkersCount()])
+  const waiting = WAITING.reduce((sum, state) => sum + (counts[state] ?? 0), 0)
+  return { waiting, active: counts.active ?? 0, workers }
+}
+
+/** Leaves the jobs to other processes, and does not wait for a Redis that is away. */
+async function close(state: State): Promise<[]> {
+  if (state.isClosed) return []
+  state.isClosed = true
+  const { engine, workers, connections } = state
+  const closings = [...workers].map((worker) => worker.close(true))
+  if (engine !== undefined) closings.push(engine.then(({ queue }) => queue.close()))
+  const closed = Promise.allSettled(closings)
+  await withTimeLimit(closed, CLOSE_LIMIT, () => new Error('Redis is away')).catch(() => {
+    for (const worker of workers) worker.abandon().catch(() => {})
+  })
+  connections.close()
+  return []
+}

@@ -1,0 +1,4 @@
+import { testCancel } from '../crew/suites/cancel'
+import { redisEngine } from './support/engine'
+
+testCancel(redisEngine)
