@@ -1,0 +1,46 @@
+import type { JobEnvelope } from '../core/job'
+import { Lock } from '../core/lock'
+import type { JobDelivery } from '../ports/queue'
+import { toEnvelope, toFailures } from './message'
+
+/** A job as it comes out of the database. */
+export interface TakenRow {
+  token: string
+  /** Where its row is: the shortest way to it, which no plan can miss. */
+  place: string
+  data: string | null
+  delivery: number
+  failures: string | null
+  /** Whether it stands for a dedupe key. */
+  stands: boolean
+}
+
+/** One job in the hands of this process. */
+export class Delivery extends Lock implements JobDelivery {
+  readonly token: string
+  readonly envelope: JobEnvelope
+  readonly attempt: number
+  /** Which delivery of the job this is, so that no answer is taken for one to a later delivery. */
+  readonly number: number
+  /** Where its row is, unless somebody else has changed it. */
+  place: string
+  readonly #stands: boolean
+  readonly #free: (delivery: Delivery) => Promise<unknown>
+
+  constructor(row: TakenRow, free: (delivery: Delivery) => Promise<unknown>) {
+    super()
+    this.token = row.token
+    this.place = row.place
+    this.envelope = toEnvelope(row.token, row.data)
+    this.attempt = toFailures(row.failures) + 1
+    this.number = row.delivery
+    this.#stands = row.stands
+    this.#free = free
+  }
+
+  /** The first start frees the dedupe key. */
+  async onStart(): Promise<void> {
+    // Where the database is away, the key is freed with the end of the job.
+    if (this.#stands) await this.#free(this).catch(() => {})
+  }
+}

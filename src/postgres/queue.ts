@@ -1,0 +1,226 @@
+import { AfterJobsError } from '../core/errors'
+import type { JobEnvelope } from '../core/job'
+import { withTimeLimit } from '../core/timer'
+import type { JobConsumer, JobLookup, JobQueue, JobRun, QueueHealth, QueueListener } from '../ports/queue'
+import { toCaller } from './caller'
+import { Consumer } from './consumer'
+import type { Database } from './database'
+import { type Engine, openEngine, openQueueDatabase, unavailable } from './engine'
+import { addJobs, Inbox } from './inbox'
+import { toEnvelope, toOutcome } from './message'
+import { type PostgresQueueOptions, readSettings, type Settings } from './settings'
+import type { ConsumerParts } from './upkeep'
+
+interface State {
+  readonly settings: Settings
+  readonly database: Database
+  readonly consumers: Set<Consumer>
+  readonly listener: QueueListener
+  engine: Promise<Engine> | undefined
+  /** Whether the engine is there. */
+  isOpen: boolean
+  hearing: { close(): Promise<void> } | undefined
+  isClosed: boolean
+}
+
+const NOT_OPEN =
+  'it has not been opened yet, and cannot be while a transaction has the only connection of PGlite. Await jobs.health() once before the first transaction'
+/** How long the workers may take to close when nobody waits for them any more, in milliseconds. */
+const CLOSE_LIMIT = 1_000
+
+/**
+ * Makes a queue on pg-boss, in a PostgreSQL that processes share, or in a folder by PGlite: jobs outlive their process, are
+ * delivered at least once, and can be queued in the transaction that writes what they are about. A worker that dies loses its
+ * lock after `lockDuration`, and another one takes its job. Needs the packages pg-boss and pg, or @electric-sql/pglite, and a
+ * cache that processes share, like `postgresCache`.
+ *
+ * @throws AfterJobsError `INVALID_OPTION`; later `ENQUEUE_FAILED` from `executeJob`, `QUEUE_UNAVAILABLE` from the others.
+ * @example
+ * const jobs = createAfterJobs({ queue: postgresQueue(url), cache: postgresCache(url) })
+ */
+export function postgresQueue(
+  target: string | NonNullable<PostgresQueueOptions['pool']> | PostgresQueueOptions,
+): JobQueue {
+  const settings = readSettings(target)
+  let listener: QueueListener = { onCancelled: () => {}, onLost: () => {}, onTrouble: () => {} }
+  const heard: QueueListener = {
+    onCancelled: (token) => listener.onCancelled(token),
+    onLost: (token) => listener.onLost(token),
+    onTrouble: (error) => listener.onTrouble(error),
+  }
+  const state: State = {
+    ...{ settings, database: openQueueDatabase(settings), consumers: new Set<Consumer>(), listener: heard },
+    ...{ engine: undefined, hearing: undefined, isClosed: false, isOpen: false },
+  }
+  const add = (envelopes: readonly JobEnvelope[]) => addAll(state, envelopes)
+  const inbox = new Inbox(add)
+  return {
+    isShared: true,
+    autoStart: false,
+    transactional: {
+      enqueueMany: (envelopes, db) => addInTransaction(state, envelopes, db),
+      withdraw: (tokens, db) => withdraw(state, tokens, db),
+    },
+    enqueue: (envelope) => inbox.add(envelope),
+    enqueueMany: add,
+    consume: (run, { concurrency = 1 } = {}) => consume(state, run, concurrency),
+    runOne: (run) => runOne(state, run),
+    find: (token) => asking(state, (engine) => find(engine, token)),
+    cancel: (token) =>
+      asking(state, ({ query, statements }) => query(statements.cancel, [token])).then(() => undefined),
+    listen(newListener) {
+      listener = newListener
+      // It takes its time, and a transaction of the caller's would keep it from being opened.
+      if (settings.source?.pglite !== undefined) open(state).catch((error) => heard.onTrouble(unavailable(error)))
+    },
+    health: () => asking(state, readHealth),
+    close: () => close(state),
+  }
+}
+
+/** Opens the queue when it is first needed, and again where that failed. */
+function open(state: State): Promise<Engine> {
+  if (state.isClosed) throw new AfterJobsError('CLOSED', 'The Postgres queue is closed.')
+  state.engine ??= openOnce(state).catch((error) => {
+    state.engine = undefined
+    throw error
+  })
+  return state.engine
+}
+
+async function openOnce(state: State): Promise<Engine> {
+  const engine = await openEngine(state.database, state.settings)
+  state.isOpen = true
+  return engine
+}
+
+/** Asks the database for something, once there is a connection. */
+async function asking<T>(state: State, ask: (engine: Engine) => Promise<T>): Promise<T> {
+  try {
+    return await ask(await open(state))
+  } catch (error) {
+    throw unavailable(error)
+  }
+}
+
+async function addAll(state: State, envelopes: readonly JobEnvelope[]): Promise<string[]> {
+  const { pollInterval } = state.settings
+  return asking(state, (engine) => addJobs(engine, engine.query, envelopes, pollInterval))
+}
+
+async function addInTransaction(state: State, envelopes: readonly JobEnvelope[], db: unknown): Promise<string[]> {
+  const caller = await toCaller(db)
+  const { pollInterval, source } = state.settings
+  // Both would wait for each other.
+  if (source?.pglite !== undefined && !state.isOpen) throw new AfterJobsError('QUEUE_UNAVAILABLE', NOT_OPEN)
+  return asking(state, (engine) => addJobs(engine, caller, envelopes, pollInterval))
+}
+
+async function withdraw(state: State, tokens: readonly string[], db: unknown): Promise<void> {
+  const caller = await toCaller(db)
+  await asking(state, ({ statements }) => caller(statements.withdraw, [JSON.stringify(tokens)]))
+}
+
+function consume(state: State, run: JobRun, concurrency: number): JobConsumer {
+  let closing: Promise<void> | undefined
+  const starting = startConsumer(state, run, concurrency, () => closing !== undefined)
+  const closeOnce = async () => {
+    const consumer = await starting
+    await consumer?.close()
+    if (consumer !== undefined) state.consumers.delete(consumer)
+  }
+  return {
+    close() {
+      closing ??= closeOnce()
+      return closing
+    },
+  }
+}
+
+/** The pause before a database that is away is opened again for a worker, in milliseconds. */
+const RETRY_PAUSE = 1_000
+
+/** Waits for a database that is away, as a worker must. */
+async function startConsumer(
+  state: State,
+  run: JobRun,
+  concurrency: number,
+  isClosing: () => boolean,
+): Promise<Consumer | undefined> {
+  while (!state.isClosed && !isClosing()) {
+    try {
+      const parts = await openParts(state)
+      if (state.isClosed || isClosing()) return undefined
+      const consumer = new Consumer(parts, run, concurrency)
+      state.consumers.add(consumer)
+      consumer.start()
+      return consumer
+    } catch (error) {
+      state.listener.onTrouble(unavailable(error))
+    }
+    await new Promise((resolve) => setTimeout(resolve, RETRY_PAUSE))
+  }
+  return undefined
+}
+
+async function openParts(state: State): Promise<ConsumerParts> {
+  const { settings, listener } = state
+  const engine = await open(state)
+  const onTrouble = (error: unknown) => state.isClosed || listener.onTrouble(unavailable(error))
+  state.hearing ??= state.database.listen(settings.channel, (payload) => hear(state, payload), onTrouble)
+  return { settings, engine, onLost: listener.onLost, onTrouble }
+}
+
+/** A notification names the token that was cancelled, or nothing where jobs have come. */
+function hear({ consumers, listener }: State, payload: string): void {
+  if (payload !== '') listener.onCancelled(payload)
+  for (const consumer of consumers) consumer.wake()
+}
+
+async function runOne(state: State, run: JobRun): Promise<boolean> {
+  return asking(state, async () => new Consumer(await openParts(state), run, 1).takeOne())
+}
+
+interface FoundRow {
+  state: string
+  data: string | null
+  output: string | null
+  holds: boolean
+}
+
+async function find({ query, statements }: Engine, token: string): Promise<JobLookup> {
+  const [row] = await query<FoundRow>(statements.find, [token])
+  if (row === undefined) return { state: 'absent' }
+  const envelope = toEnvelope(token, row.data)
+  switch (row.state) {
+    case 'created':
+    case 'retry':
+      return { state: 'waiting', envelope }
+    case 'active':
+      return { state: row.holds ? 'active' : 'lost', envelope }
+    default: {
+      const outcome = toOutcome(row.output)
+      return { state: 'ended', ...(outcome !== undefined && { outcome }), envelope }
+    }
+  }
+}
+
+async function readHealth({ query, statements }: Engine): Promise<QueueHealth> {
+  const [row] = await query<QueueHealth>(statements.count)
+  return row as QueueHealth
+}
+
+/** Leaves the jobs to other processes, and does not wait for a database that is away. */
+async function close(state: State): Promise<[]> {
+  if (state.isClosed) return []
+  state.isClosed = true
+  const { consumers, hearing, database } = state
+  const settled = async (work: Promise<unknown>[]) => {
+    const limit = () => new Error('PostgreSQL is away')
+    await withTimeLimit(Promise.allSettled(work), CLOSE_LIMIT, limit).catch(() => {})
+  }
+  await settled([...consumers].map((consumer) => consumer.close()))
+  for (const consumer of consumers) consumer.abandon()
+  await settled([hearing?.close() ?? Promise.resolve(), database.close()])
+  return []
+}

@@ -1,0 +1,118 @@
+import { randomUUID } from 'node:crypto'
+import { hostname } from 'node:os'
+import type { Delivery } from './delivery'
+import { type Engine, RENEWALS } from './engine'
+import type { Settings } from './settings'
+
+/** What a consumer, and what it does beside taking jobs, work with. */
+export interface ConsumerParts {
+  readonly settings: Settings
+  readonly engine: Engine
+  readonly onLost: (token: string) => void
+  readonly onTrouble: (error: unknown) => void
+}
+
+interface RenewedRow {
+  token: string
+  place: string
+}
+
+/** A worker looks for lost jobs so often in the time that it is given for one look. */
+const CHECKS = 2
+/** How often ended jobs are deleted, in milliseconds: each worker at times of its own. */
+const SWEEP_INTERVAL = 60_000
+const SHORTEST_BEAT = 1_000
+
+/** What a worker does from time to time: renew its locks, take lost jobs back, say that it lives, and delete what is old. */
+export class Upkeep {
+  readonly #parts: ConsumerParts
+  readonly #held: ReadonlyMap<string, Delivery>
+  readonly #id = randomUUID()
+  readonly #timers: NodeJS.Timeout[] = []
+
+  constructor(parts: ConsumerParts, held: ReadonlyMap<string, Delivery>) {
+    this.#parts = parts
+    this.#held = held
+  }
+
+  /** Begins to renew the locks of the jobs that are held. */
+  renew(): void {
+    this.#every(this.#parts.settings.lockDuration / RENEWALS, () => this.#renew())
+  }
+
+  /** Begins with all of it, for a worker that runs so many jobs at once. */
+  start(concurrency: number): void {
+    const { lockDuration, stalledInterval } = this.#parts.settings
+    const beat = Math.max(SHORTEST_BEAT, lockDuration / RENEWALS)
+    const attend = () => this.#attend(concurrency, beat)
+    this.renew()
+    this.#every(stalledInterval / CHECKS, () => this.recover())
+    this.#every(beat, attend)
+    this.#every(SWEEP_INTERVAL * (0.5 + Math.random()), () => this.#sweepAll())
+    for (const work of [attend, () => this.recover(), () => this.#sweepAll()]) void this.#attempt(work)
+  }
+
+  stop(): void {
+    for (const timer of this.#timers) clearInterval(timer)
+    this.#timers.length = 0
+  }
+
+  /** Says that the worker is no more. */
+  async leave(): Promise<void> {
+    this.stop()
+    const { statements, query } = this.#parts.engine
+    await this.#attempt(() => query(statements.leave, [this.#id]))
+  }
+
+  /** Takes jobs back whose worker has died. */
+  async recover(): Promise<void> {
+    const { engine, onLost } = this.#parts
+    const lost = await engine.query<{ token: string }>(engine.statements.recover)
+    for (const { token } of lost) onLost(token)
+  }
+
+  /** Deletes some of the jobs that ended long ago, and answers how many. */
+  async sweep(): Promise<number> {
+    const { statements, query } = this.#parts.engine
+    const [row] = await query<{ swept: number }>(statements.sweep)
+    return row?.swept ?? 0
+  }
+
+  async #renew(): Promise<void> {
+    const held = [...this.#held.values()].filter(({ isLost }) => !isLost)
+    if (held.length === 0) return
+    const { engine, settings } = this.#parts
+    const { statements, query } = engine
+    const rows = held.map(({ token, number }) => ({ token, delivery: number }))
+    const renewed = await query<RenewedRow>(statements.renew, [JSON.stringify(rows), settings.lockDuration])
+    const places = new Map(renewed.map(({ token, place }) => [token, place]))
+    for (const delivery of held) {
+      const place = places.get(delivery.token)
+      if (place !== undefined) delivery.place = place
+      // One that was answered meanwhile is not lost.
+      else if (this.#held.get(delivery.token) === delivery) delivery.lose()
+    }
+  }
+
+  #attend(concurrency: number, beat: number): Promise<unknown> {
+    const { statements, query } = this.#parts.engine
+    const values = [this.#id, hostname(), process.pid, process.version, Math.ceil(beat / 1_000), concurrency]
+    return query(statements.attend, values)
+  }
+
+  async #sweepAll(): Promise<void> {
+    while (this.#timers.length > 0 && (await this.sweep()) > 0);
+  }
+
+  #every(ms: number, work: () => Promise<unknown>): void {
+    this.#timers.push(setInterval(() => void this.#attempt(work), ms))
+  }
+
+  async #attempt(work: () => Promise<unknown>): Promise<void> {
+    try {
+      await work()
+    } catch (error) {
+      this.#parts.onTrouble(error)
+    }
+  }
+}

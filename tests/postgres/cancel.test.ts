@@ -1,0 +1,4 @@
+import { testCancel } from '../crew/suites/cancel'
+import { postgresEngine } from './support/engine'
+
+testCancel(postgresEngine)

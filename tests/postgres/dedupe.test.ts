@@ -1,0 +1,4 @@
+import { testDedupe } from '../crew/suites/dedupe'
+import { postgresEngine } from './support/engine'
+
+testDedupe(postgresEngine)
