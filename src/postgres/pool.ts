@@ -3,7 +3,7 @@ import { loadPeer } from './peer'
 
 /** What is used of a `pg.Pool`. */
 export interface PoolLike {
-  connect(): Promise<PoolClientLike>
+  connect(callback: (error: Error | undefined, client: PoolClientLike | undefined) => void): void
   query(text: string, values?: unknown[]): Promise<unknown>
   end(): Promise<void>
   on(event: 'error', listener: (error: Error) => void): unknown
@@ -53,6 +53,13 @@ export function guard<T extends Pick<PoolLike, 'on'>>(emitter: T): T {
   guarded.add(emitter)
   emitter.on('error', () => {})
   return emitter
+}
+
+/** Takes a connection. Not by a promise: one that is lost in the moment it is made would have no listener yet. */
+export function takeClient(pool: PoolLike): Promise<PoolClientLike> {
+  return new Promise((resolve, reject) => {
+    pool.connect((error, client) => (client === undefined ? reject(error) : resolve(guard(client))))
+  })
 }
 
 /** Joins those who use the pool of a URL. */

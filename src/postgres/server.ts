@@ -1,7 +1,7 @@
 import { withTimeLimit } from '../core/timer'
 import type { Database } from './database-port'
 import { Listener } from './listener'
-import { guard, joinPool, leavePool, type PoolLike, type SharedPool } from './pool'
+import { guard, joinPool, leavePool, type PoolLike, type SharedPool, takeClient } from './pool'
 
 interface Result<R> {
   rows: R[]
@@ -97,7 +97,7 @@ class Server implements Database {
 
   async #runOnce<R>(call: Call): Promise<Result<R>> {
     const { text, values, name } = call
-    const client = guard(await (this.#known ?? (await this.#pool())).connect())
+    const client = await takeClient(this.#known ?? (await this.#pool()))
     if (call.isOver) {
       client.release()
       throw new Error('It came too late')

@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
 import { PGlite } from '@electric-sql/pglite'
 import { Pool } from 'pg'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
@@ -108,6 +110,23 @@ describeWithServer('a table that somebody has locked', OPTIONS, () => {
     })
     expect((await database.query('SELECT * FROM busy', [])).rows).toEqual([])
   })
+})
+
+/** A server whose connections are lost in the moment they are made: it says that it is ready, and that it ends, in one packet. */
+async function openLeavingServer({ onTestFinished }: Finisher): Promise<string> {
+  const message = (type: string, ...body: number[]) => [type.charCodeAt(0), 0, 0, 0, 4 + body.length, ...body]
+  const text = (field: string) => [...Buffer.from(field), 0]
+  const farewell = message('E', ...text('SFATAL'), ...text('C57P01'), ...text('Mterminating connection'), 0)
+  const packet = Buffer.from([...message('R', 0, 0, 0, 0), ...message('Z', 'I'.charCodeAt(0)), ...farewell])
+  const server = createServer((socket) => socket.on('error', () => {}).once('data', () => socket.end(packet)))
+  onTestFinished(() => void server.close())
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  return `postgres://127.0.0.1:${(server.address() as AddressInfo).port}/postgres`
+}
+
+test('a connection that is lost in the moment it is made fails its statement, and not the process', async (context) => {
+  const database = open(context, { url: await openLeavingServer(context) })
+  expect(await rejection(database.query('SELECT 1', []))).toBeInstanceOf(Error)
 })
 
 describeWithServer('a server that is lost', OPTIONS, () => {

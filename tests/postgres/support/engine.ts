@@ -1,10 +1,8 @@
 import { postgresQueue } from 'after-jobs/postgres'
 import { expect } from 'vitest'
 import { eventually, type Finisher, type SharedEngine } from '../../crew/shared-engine'
-import { openClient, openNeighbours } from './neighbours'
+import { openClient, openNeighbours, type PostgresNeighbours } from './neighbours'
 import { describeWithPostgres, type PostgresPlace, usePostgres } from './suite'
-
-const LISTENING = "FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND pid <> pg_backend_pid()"
 
 /** PostgreSQL, for the suites that hold for every engine. */
 export const postgresEngine: SharedEngine = {
@@ -18,14 +16,24 @@ export const postgresEngine: SharedEngine = {
       },
       openNeighbours: (context) => openNeighbours(context, place),
       makeQueue: (url) => postgresQueue(url),
-      cutAnnouncements: (context) => cutAnnouncements(context, place),
+      cutAnnouncements: (context, neighbours) => cutAnnouncements(context, place, neighbours as PostgresNeighbours),
     }
   },
 }
 
-async function cutAnnouncements(context: Finisher, place: PostgresPlace): Promise<void> {
+async function cutAnnouncements(
+  context: Finisher,
+  place: PostgresPlace,
+  { channel }: PostgresNeighbours,
+): Promise<void> {
   const client = await openClient(context, place)
-  const { rowCount } = await client.query(`SELECT pg_terminate_backend(pid) ${LISTENING}`)
-  expect(rowCount).toBeGreaterThan(0)
-  await eventually(async () => expect((await client.query(`SELECT ${LISTENING}`)).rows).not.toEqual([]))
+  const listening = async () => {
+    const { rows } = await client.query(`SELECT pid FROM pg_stat_activity WHERE query = $1`, [`LISTEN "${channel}"`])
+    return rows.map(({ pid }) => pid as number)
+  }
+  const cut = await listening()
+  expect(cut).toHaveLength(1)
+  await client.query('SELECT pg_terminate_backend($1)', cut)
+  // One that is cut is there for a moment longer.
+  await eventually(async () => expect((await listening()).filter((pid) => pid !== cut[0])).toHaveLength(1))
 }

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { AfterJobsOptions } from 'after-jobs'
 import { type PostgresQueueOptions, postgresCache, postgresQueue } from 'after-jobs/postgres'
 import { Client } from 'pg'
+import { readSettings } from '../../../src/postgres/settings'
 import type { Finisher, Neighbours } from '../../crew/shared-engine'
 import { type Bench, type Hooks, makeBench } from '../../engine/support/runtime'
 import type { PostgresPlace } from './suite'
@@ -12,6 +13,8 @@ type QueueTimes = Pick<PostgresQueueOptions, 'lockDuration' | 'stalledInterval' 
 export interface PostgresNeighbours extends Neighbours {
   /** The name of the queue. */
   readonly queue: string
+  /** The channel on which its workers are told of jobs and cancellations. */
+  readonly channel: string
   add(hooks: Hooks, options?: AfterJobsOptions & QueueTimes): Bench
 }
 
@@ -24,6 +27,7 @@ export function openNeighbours({ onTestFinished }: Finisher, { url, makeName }: 
   const queue = `${prefix}-queue`
   return {
     queue,
+    channel: readSettings({ url, name: queue }).channel,
     makeQueue: () => postgresQueue({ url, name: queue }),
     add(hooks, { lockDuration, stalledInterval, pollInterval, ...options } = {}) {
       const times = {
