@@ -1,6 +1,7 @@
 /**
  * Runs every benchmark on the build, one after the other, and prints their tables in Markdown: `npm run bench`. Each table
- * has the raw side beside ours. `-- --quick` takes half a minute on an idle machine and only shows that the scripts work.
+ * has the raw side beside ours. `-- redis.ts http.ts` runs only these; `-- --quick` takes a minute or two on an idle machine
+ * and only shows that the scripts work.
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -15,11 +16,18 @@ const BENCHMARKS: Readonly<Record<string, string>> = {
   'Statuses over HTTP': 'http.ts',
   'Streams over HTTP': 'streams.ts',
   'Jobs in Redis': 'redis.ts',
+  'Jobs in PostgreSQL': 'postgres.ts',
+  'Statuses in PostgreSQL': 'postgres-cache.ts',
+  Scaling: 'scaling.ts',
+  'Beside other libraries': 'peers.ts',
 }
+
+const wanted = process.argv.slice(2).filter((argument) => argument.endsWith('.ts'))
 
 console.log(`# Benchmarks${IS_QUICK ? ', short form: the figures mean nothing' : ''}\n`)
 console.log(`Node ${process.version}, ${cpus().length} × ${cpus()[0]?.model ?? 'unknown processor'}, ${loadOf()}`)
 for (const [title, script] of Object.entries(BENCHMARKS)) {
+  if (wanted.length > 0 && !wanted.includes(script)) continue
   console.log(`\n## ${title}\n`)
   await run(script)
 }

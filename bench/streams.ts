@@ -55,8 +55,9 @@ interface Seen {
 }
 
 const VARIANTS = {
-  [BARE]: () => measure(serveBare),
-  [OURS]: () => measure((jobs) => createNodeHandler(jobs)),
+  [BARE]: () => measure(serveBare, STREAMS),
+  /** So many streams; 0 for the usual number. */
+  [OURS]: (streams: number) => measure((jobs) => createNodeHandler(jobs), streams || STREAMS),
 }
 
 /** A hand-made fan-out of the same statuses, without a bound, a check or an authorization. */
@@ -79,16 +80,16 @@ function serveBare(jobs: AfterJobs): RequestListener {
   }
 }
 
-async function measure(makeListener: (jobs: AfterJobs) => RequestListener): Promise<Figures> {
+async function measure(makeListener: (jobs: AfterJobs) => RequestListener, streams: number): Promise<Figures> {
   const cache = memoryCache()
-  const work = await startJobs(cache)
+  const work = await startJobs(cache, Math.min(TOKENS, streams))
   const { counted, countReads } = countingCache(cache)
   const server = createServer(makeListener(createAfterJobs({ cache: counted })))
   // As many as there are come within a second.
-  await once(server.listen({ port: 0, host: '127.0.0.1', backlog: STREAMS }), 'listening')
+  await once(server.listen({ port: 0, host: '127.0.0.1', backlog: streams }), 'listening')
   const before = memoryNow()
-  const own = [String((server.address() as AddressInfo).port), work.tokens.join(), ...(IS_QUICK ? ['--quick'] : [])]
-  const clients = fork(import.meta.filename, ['--clients', ...own])
+  const { port } = server.address() as AddressInfo
+  const clients = fork(import.meta.filename, ['--clients', String(port), String(streams), work.tokens.join()])
   await once(clients, 'message')
   const after = memoryNow()
   const start = { reads: countReads(), cpu: process.cpuUsage(), at: performance.now() }
@@ -96,13 +97,13 @@ async function measure(makeListener: (jobs: AfterJobs) => RequestListener): Prom
   await sleep(WINDOW)
   const took = performance.now() - start.at
   const { user, system } = process.cpuUsage(start.cpu)
-  const reads = (countReads() - start.reads) / (TOKENS * (took / INTERVAL))
+  const reads = (countReads() - start.reads) / (work.tokens.length * (took / INTERVAL))
   work.end()
   const seen = await resultOf(clients)
   return {
-    bytesPerStream: (after.held - before.held) / STREAMS,
-    residentPerStream: (after.resident - before.resident) / STREAMS,
-    endedWell: seen.endedWell / STREAMS,
+    bytesPerStream: (after.held - before.held) / streams,
+    residentPerStream: (after.resident - before.resident) / streams,
+    endedWell: seen.endedWell / streams,
     reads,
     cpu: (user + system) / 1000 / took,
     delays: seen.delays,
@@ -110,8 +111,8 @@ async function measure(makeListener: (jobs: AfterJobs) => RequestListener): Prom
 }
 
 /** Starts the jobs on a runtime of their own, as another process would: the server's learns of them by reading. */
-async function startJobs(cache: JobCache) {
-  const jobs = createAfterJobs({ cache: { ...cache }, queue: memoryQueue({ concurrency: TOKENS }) })
+async function startJobs(cache: JobCache, count: number) {
+  const jobs = createAfterJobs({ cache: { ...cache }, queue: memoryQueue({ concurrency: count }) })
   let end = (): void => {}
   const ended = new Promise<void>((resolve) => {
     end = resolve
@@ -123,9 +124,9 @@ async function startJobs(cache: JobCache) {
       return ended
     }
   }
-  const ids = Array.from({ length: TOKENS }, (_, id) => id)
+  const ids = Array.from({ length: count }, (_, id) => id)
   const tokens = await new ImportService().executeJobs('after', 'create', ids)
-  while (bars.length < TOKENS) await sleep(10)
+  while (bars.length < count) await sleep(10)
   let percent = 0
   const move = (): void => {
     percent++
@@ -160,12 +161,12 @@ async function resultOf(clients: ChildProcess): Promise<Seen> {
 }
 
 /** Follows the streams in this process; tells when all have begun, and what they saw when all have ended. */
-async function runClients(port: number, tokens: readonly string[]): Promise<void> {
+async function runClients(port: number, streams: number, tokens: readonly string[]): Promise<void> {
   const delays: number[] = []
   let [begun, ended, endedWell] = [0, 0, 0]
   const onEnd = (isWell: boolean): void => {
     if (isWell) endedWell++
-    if (++ended < STREAMS) return
+    if (++ended < streams) return
     process.send?.({ endedWell, delays: [quantile(delays, 0.5), quantile(delays, 0.99)] } satisfies Seen)
   }
   const follow = (token: string): Promise<unknown> => {
@@ -173,7 +174,7 @@ async function runClients(port: number, tokens: readonly string[]): Promise<void
     let last: JobStatus | undefined
     let text = ''
     socket.setEncoding('utf8').on('data', (chunk: string) => {
-      if (last === undefined && text === '' && ++begun === STREAMS) process.send?.('begun')
+      if (last === undefined && text === '' && ++begun === streams) process.send?.('begun')
       text = (text + chunk).slice(-2_000)
       const events = text.split('\n\n')
       text = events.pop() ?? ''
@@ -188,7 +189,7 @@ async function runClients(port: number, tokens: readonly string[]): Promise<void
     socket.write(`GET ${PREFIX}${token} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n`)
     return once(socket, 'connect')
   }
-  for (let index = 0; index < STREAMS; index++) await follow(tokens[index % tokens.length] ?? '')
+  for (let index = 0; index < streams; index++) await follow(tokens[index % tokens.length] ?? '')
 }
 
 async function main(): Promise<void> {
@@ -223,5 +224,6 @@ function rowOf(name: string, own: readonly Figures[], bare: readonly number[]): 
   ]
 }
 
-if (process.argv[2] === '--clients') await runClients(Number(process.argv[3]), process.argv[4]?.split(',') ?? [])
+const [flag, port, streams, tokens = ''] = process.argv.slice(2)
+if (flag === '--clients') await runClients(Number(port), Number(streams), tokens.split(','))
 else await runBenchmark(VARIANTS, main)

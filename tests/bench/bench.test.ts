@@ -25,6 +25,10 @@ test(
       'Statuses over HTTP',
       'Streams over HTTP',
       'Jobs in Redis',
+      'Jobs in PostgreSQL',
+      'Statuses in PostgreSQL',
+      'Scaling',
+      'Beside other libraries',
     ])
     const names = [...tables.values()].map((rows) => rows.map(({ name }) => name))
     expect(names.slice(0, 3)).toEqual([
@@ -44,14 +48,18 @@ function readTables(markdown: string): Map<string, Row[]> {
   return new Map(sections.map((section) => [section.split('\n', 1)[0] ?? '', readRows(section)]))
 }
 
+/** Reads the first table, which has the ratios. */
 function readRows(section: string): Row[] {
-  const lines = section.split('\n').filter((line) => line.startsWith('|'))
-  const [headings = [], , ...rows] = lines.map((line) =>
-    line
-      .slice(1, -1)
-      .split('|')
-      .map((cell) => cell.trim()),
-  )
+  const table = section.split(/\n\n/).find((part) => part.startsWith('|')) ?? ''
+  const [headings = [], , ...rows] = table
+    .split('\n')
+    .filter((line) => line.startsWith('|'))
+    .map((line) =>
+      line
+        .slice(1, -1)
+        .split('|')
+        .map((cell) => cell.trim()),
+    )
   const ratio = headings.indexOf('ratio')
   return rows.map((cells) => ({ name: cells[0], ratio: cells[ratio] }))
 }
