@@ -51,7 +51,7 @@ export interface RecordReader {
   readonly now?: (token: string) => JobStatusRecord | undefined
 }
 
-/** Everything that makes `next()` run inside a token scope: Express, Connect, and Fastify's `onRequest` hook. */
+/** Runs `next()` inside a token scope: for Express, Connect, and Fastify's `onRequest` hook. */
 export type ScopeMiddleware = (request: unknown, response: unknown, next: () => void) => void
 
 /** How long to wait for running jobs before their signal aborts and they are handed back. */
@@ -108,8 +108,8 @@ export interface AfterJobs {
    * Consumes jobs, `concurrency` at once. On `memoryQueue` it replaces the consumer that starts by itself.
    *
    * @example
-   * const worker = jobs.work({ concurrency: 4 })
-   * process.once('SIGTERM', () => worker.close())
+   * jobs.work({ concurrency: 4 })
+   * process.once('SIGTERM', () => jobs.close())
    */
   work(options?: { concurrency?: number }): Worker
 
@@ -134,8 +134,9 @@ export interface AfterJobs {
   record(token: string): Promise<JobStatusRecord>
 
   /**
-   * Iterates over the statuses of a job until the final one; an unknown token yields once. Whoever has `seen` a status
-   * already gets only what differs from it, and costs no read at once.
+   * Iterates over the statuses of a job until the final one; an unknown token yields once. `interval` is the milliseconds
+   * between two looks at what another process writes, default 250. Whoever has `seen` a status already gets only what differs
+   * from it, and costs no read at once.
    *
    * @throws the signal's reason when it aborts; AfterJobsError `CACHE_UNAVAILABLE` after 30 s without a cache.
    * @example
@@ -146,7 +147,11 @@ export interface AfterJobs {
     options?: { signal?: AbortSignal; interval?: number; seen?: JobStatus },
   ): AsyncIterableIterator<JobStatus>
 
-  /** Resolves with the final status of a job. */
+  /**
+   * Resolves with the final status of a job; with `unknown`, at once, for a token that nobody knows.
+   *
+   * @throws as `watch` does.
+   */
   settled(token: string, options?: { signal?: AbortSignal }): Promise<JobStatus>
 
   /**

@@ -62,6 +62,8 @@ export interface AfterJobsMethods {
    *
    * @returns the tokens; none when there is no such hook.
    * @throws AfterJobsError; after a failure half-way with the `accepted` tokens.
+   * @example
+   * const tokens = await service.executeJobs('after', 'create', projects)
    */
   executeJobs<H extends When, A extends string, P = undefined>(
     this: HookOwner<H, A, P>,
@@ -75,6 +77,7 @@ export interface AfterJobsMethods {
    * Finds the token of the job that was started for an entity, or by this service's last action. It never hands one
    * request's token to another.
    *
+   * @returns the last token; `undefined` where no job was started, or the last action has no hook.
    * @throws AfterJobsError `NO_SCOPE` where it cannot know.
    */
   getJobToken(entity?: object): string | undefined

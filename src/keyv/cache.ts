@@ -44,6 +44,7 @@ const LOCK_LIMIT = 10_000
  *
  * A Keyv over a Map, its default, is local: its records die with the process. Over anything else it counts as shared.
  *
+ * @throws AfterJobsError `CACHE_UNAVAILABLE`, from each call of the cache.
  * @example
  * const jobs = createAfterJobs({ cache: keyvCache(new Keyv({ store: new KeyvSqlite('sqlite://jobs.db') })) })
  */

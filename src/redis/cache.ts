@@ -41,6 +41,7 @@ const WRITE_SHA = createHash('sha1').update(WRITE).digest('hex')
  * Each call rejects with `CACHE_UNAVAILABLE` when Redis cannot be reached or does not answer within 2 s. Needs the packages
  * `@keyv/redis` and keyv.
  *
+ * @throws AfterJobsError `INVALID_OPTION`; later `CACHE_UNAVAILABLE` from each call of the cache.
  * @example
  * const jobs = createAfterJobs({ queue: redisQueue(url), cache: redisCache(url) })
  */

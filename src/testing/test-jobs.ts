@@ -22,8 +22,8 @@ const MAX_STARTS = 10_000
  *
  * @example
  * const jobs = createTestJobs()
- * const service = new ProjectService(jobs)
- * await service.create({ name: 'a' })
+ * class ProjectService extends withAfterJobs(CrudService, { jobs, auto: ['create'] }) { … }
+ * await new ProjectService().create({ name: 'a' })
  * expect(jobs.dispatched[0]).toMatchObject({ hook: 'afterCreateJob', id: 1 })
  * await jobs.drain()
  */

@@ -144,7 +144,10 @@ describe('what it names is there', () => {
 
   test('every public name, with its docstring; else npm run reference', () => {
     expect(README).toBe(withReference(README))
-    expect(README.match(/^\| `\w+` \| (function|class|constant|type) \| .+[.:] \|$/gm)?.length).toBeGreaterThan(90)
+    const rows = README.match(/^\| `\w+` \| (function|class|constant|type) \| .*$/gm) ?? []
+    expect(rows.length).toBeGreaterThan(90)
+    // What ends otherwise was cut, as by a word in it that reads like a tag.
+    expect(rows.filter((row) => !/[.:] \|$/.test(row))).toEqual([])
   })
 
   test('every entry of the package', () => {
