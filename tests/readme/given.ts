@@ -1,5 +1,6 @@
 // What the README takes for granted where a block says so in a hidden comment: <!-- given: jobs, service -->
 import { createAfterJobs, type ProgressReporter, withAfterJobs } from 'after-jobs'
+import { pgTable, serial, text } from 'drizzle-orm/pg-core'
 
 export const jobs = createAfterJobs()
 
@@ -23,4 +24,13 @@ export declare const message: { tasks: string[]; reply(text: string | undefined)
 export declare const token: string
 export declare const bar: { value: number; title: string }
 export declare const database: string
+export declare const app: import('express').Express
 export declare const client: import('pg').Client
+export declare const drizzle: import('drizzle-orm/node-postgres').NodePgDatabase
+export const projects = pgTable('projects', { id: serial('id').primaryKey(), title: text('title').notNull() })
+
+interface PrismaTransaction {
+  readonly project: { create(query: { data: { title: string } }): Promise<{ id: number }> }
+}
+/** In the shape of a generated client. */
+export declare const prisma: { $transaction<T>(run: (tx: PrismaTransaction) => Promise<T>): Promise<T> }

@@ -6,7 +6,7 @@ export interface Block {
   /** The numbers of its two fences, 1 for the first line of the file. */
   readonly line: number
   readonly end: number
-  /** What a hidden comment right above says: `<!-- given: jobs -->`. */
+  /** What a hidden comment right above says: `<!-- file: worker.ts; given: jobs -->`. */
   readonly comment: string
 }
 
@@ -56,13 +56,13 @@ export function readTables(markdown: string): Table[] {
 
 /** The code of a block with what its comment gives it; on the first line, so that faults keep their line. */
 export function complete({ code, comment }: Block): string {
-  const given = /^given: (.+)$/.exec(comment)?.[1]
+  const given = /\bgiven: (.+)$/.exec(comment)?.[1]
   return given === undefined ? `${code}\nexport {}` : `import { ${given} } from './given'; ${code}\nexport {}`
 }
 
-/** Names a file after the place of a block. */
-export function nameOf({ line }: Block): string {
-  return `line-${line}.ts`
+/** Names the file of a block: as its comment says, so that others can import it, else after its place. */
+export function nameOf({ line, comment }: Block): string {
+  return /\bfile: ([\w.-]+)/.exec(comment)?.[1] ?? `line-${line}.ts`
 }
 
 /** Takes the fenced blocks out, so that only prose and tables are left. */

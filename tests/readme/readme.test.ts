@@ -40,6 +40,8 @@ describe('the code in the README', () => {
   beforeAll(() => {
     const files = new Map(CODE.map((block) => [nameOf(block), complete(block)]))
     for (const table of TABLES) files.set(nameOfTable(table), claim(table))
+    // What the files of the README import, and the reader has.
+    for (const name of ['project-service.ts', 'database.ts']) files.set(name, "export * from './given'")
     // Three that must not: else nothing here could fail.
     files.set('wrong-type.ts', "import { jobHeaders } from 'after-jobs'\njobHeaders(1)")
     files.set('missing-name.ts', "import { transaction } from 'after-jobs/http'\ntransaction()")
