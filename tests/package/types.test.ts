@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { expect, inject, test } from 'vitest'
-import { complete, nameOf, readBlocks } from '../readme/markdown'
+import { COMPANIONS, complete, nameOf, readBlocks } from '../readme/markdown'
 import { compilers } from './toolchain'
 
 const SAMPLE = 'tests/package/consumer/types.ts'
@@ -61,6 +61,7 @@ test.for(compilers)('what the README shows compiles on TypeScript $version', ({ 
   symlinkSync(resolve('node_modules'), join(folder, 'node_modules'), 'junction')
   copyFileSync('tests/readme/given.ts', join(folder, 'given.ts'))
   const blocks = readBlocks(readFileSync('README.md', 'utf8')).filter(({ info }) => /^ts\b/.test(info))
+  for (const [name, text] of COMPANIONS) writeFileSync(join(folder, name), text)
   for (const block of blocks) writeFileSync(join(folder, nameOf(block)), complete(block))
   const wrong = "import { jobHeaders } from 'after-jobs'\n// @ts-expect-error a token is a string\njobHeaders(1)"
   writeFileSync(join(folder, 'wrong.ts'), wrong)

@@ -10,6 +10,11 @@ export interface Block {
   readonly comment: string
 }
 
+/** What the files of the README import, and its reader has: their names and texts. */
+export const COMPANIONS: ReadonlyMap<string, string> = new Map(
+  ['project-service.ts', 'database.ts'].map((name) => [name, "export * from './given'"]),
+)
+
 /** A table under a hidden comment. */
 export interface Table {
   readonly comment: string

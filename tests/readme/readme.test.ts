@@ -12,7 +12,7 @@ import * as testing from 'after-jobs/testing'
 import { beforeAll, describe, expect, test } from 'vitest'
 import manifest from '../../package.json'
 import { bundle, compile } from './compile'
-import { complete, nameOf, readBlocks, readTables, withoutBlocks } from './markdown'
+import { COMPANIONS, complete, nameOf, readBlocks, readTables, withoutBlocks } from './markdown'
 import { withReference } from './reference'
 
 const ROOT = resolve(import.meta.dirname, '../..')
@@ -38,10 +38,8 @@ function claim({ type, from, names }: (typeof TABLES)[number]): string {
 describe('the code in the README', () => {
   let faults = new Map<string, string[]>()
   beforeAll(() => {
-    const files = new Map(CODE.map((block) => [nameOf(block), complete(block)]))
+    const files = new Map([...COMPANIONS, ...CODE.map((block) => [nameOf(block), complete(block)] as const)])
     for (const table of TABLES) files.set(nameOfTable(table), claim(table))
-    // What the files of the README import, and the reader has.
-    for (const name of ['project-service.ts', 'database.ts']) files.set(name, "export * from './given'")
     // Three that must not: else nothing here could fail.
     files.set('wrong-type.ts', "import { jobHeaders } from 'after-jobs'\njobHeaders(1)")
     files.set('missing-name.ts', "import { transaction } from 'after-jobs/http'\ntransaction()")
