@@ -17,7 +17,7 @@ const USAGE = 'after-jobs work <module> [--concurrency n] [--once] [--stop-when-
 export const HELP: string = `${USAGE}
 
 Runs the jobs of a runtime: the default export of <module>, made by createAfterJobs().
-<module> is a path, or the name of a module in a package: ./jobs.js, @company/app/jobs
+<module> is a path, or the name of a module in a package: ./worker.js, @company/app/worker
 
   --concurrency n    how many jobs to run at once (default 1)
   --once             run one job, if one is due, and end
