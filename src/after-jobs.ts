@@ -104,7 +104,7 @@ export function createRuntime(options: AfterJobsOptions, hasOwnInstances: boolea
     capture: context && (() => context.capture()),
   })
   const engine: Engine = {
-    ...{ dispatcher, registry, aftermath, events, workers, log, hasOwnInstances },
+    ...{ dispatcher, registry, events, workers, log, hasOwnInstances },
     isShared: queue.isShared,
   }
   return assemble(engine, { queue, cache, reader, cancellation })
@@ -224,7 +224,7 @@ async function closeAll(engine: Engine, { queue, cache, cancellation }: Parts, g
   await withTimeLimit(dispatcher.endTransactions(), grace, () => new Error('a transaction is still open')).catch(
     () => {},
   )
-  await workers.close({ grace: Math.max(0, end - Date.now()) })
+  await workers.close(Math.max(0, end - Date.now()))
   await cancellation.drop(await queue.close())
   await workers.finishBackground(Math.max(LAST_WORDS, end - Date.now()))
   await cache.close()

@@ -392,7 +392,8 @@ export class Dispatcher {
   }
 }
 
-function copyPayload(payload: unknown, hook: string): JsonValue | undefined {
+/** Copies a payload. @throws AfterJobsError `INVALID_PAYLOAD` */
+export function copyPayload(payload: unknown, hook: string): JsonValue | undefined {
   return copyJson(payload, { name: `The payload of ${hook}`, code: 'INVALID_PAYLOAD', maxBytes: MAX_PAYLOAD_BYTES })
 }
 

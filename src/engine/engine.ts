@@ -1,7 +1,6 @@
 import { invalidOption } from '../core/errors'
 import { show } from '../core/job'
 import type { AfterJobs } from '../core/runtime'
-import type { Aftermath } from './aftermath'
 import type { Dispatcher } from './dispatcher'
 import type { JobEvents } from './events'
 import type { Log } from './log'
@@ -12,7 +11,6 @@ import type { Workers } from './workers'
 export interface Engine {
   readonly dispatcher: Dispatcher
   readonly registry: Registry
-  readonly aftermath: Aftermath
   readonly events: JobEvents
   readonly workers: Workers
   readonly log: Log

@@ -1,6 +1,6 @@
 import { AfterJobsError } from '../core/errors'
 import type { FailureHook, Hook } from '../core/hook'
-import { type JobId, type JobOptions, show, type When } from '../core/job'
+import { type JobId, type JobOptions, type When } from '../core/job'
 import type { AfterJobs } from '../core/runtime'
 import { type Auto, AutoStart } from './auto'
 import { Binding } from './binding'
@@ -125,9 +125,6 @@ export function applyMixin<B extends AnyClass>(
   options: AfterJobsServiceOptions | undefined,
   makeDefault: () => AfterJobs,
 ): WithAfterJobs<B> {
-  if (typeof Base !== 'function') {
-    throw new AfterJobsError('INVALID_SERVICE', `withAfterJobs needs a class or options; got ${show(Base)}.`)
-  }
   if (Reflect.get(Base, APPLIED) === true) {
     if (options === undefined) return Base as unknown as WithAfterJobs<B>
     throw alreadyApplied(Base.name)

@@ -152,7 +152,7 @@ export interface TrackerHost {
 }
 
 /** At most one progress write in so many milliseconds. */
-export const WRITE_INTERVAL = 250
+const WRITE_INTERVAL = 250
 /** A run that has nothing to tell shows after so many milliseconds that it is alive. */
 const BEAT_INTERVAL = 5_000
 

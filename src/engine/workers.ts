@@ -1,6 +1,6 @@
 import { AfterJobsError } from '../core/errors'
 import { checkCount } from '../core/job'
-import type { CloseOptions, Worker } from '../core/runtime'
+import type { Worker } from '../core/runtime'
 import { nextTurn } from '../core/timer'
 import type { JobConsumer, JobQueue, JobRun } from '../ports/queue'
 import { Bell } from './events'
@@ -98,7 +98,7 @@ export class Workers {
   }
 
   /** Closes every consumer; then nothing of this process runs any more. */
-  async close({ grace = DEFAULT_GRACE }: CloseOptions): Promise<void> {
+  async close(grace: number): Promise<void> {
     this.#isClosed = true
     const stopped: Promise<unknown>[] = [...this.#singles]
     for (const worker of this.#workers) stopped.push(worker.close({ grace }))

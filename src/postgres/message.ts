@@ -24,7 +24,7 @@ export function writeRows(rows: readonly MessageRow[]): string {
 }
 
 /** Makes a value one that `jsonb` takes: as a text where it must be. */
-export function toJsonb<T>(value: T): T | string {
+function toJsonb<T>(value: T): T | string {
   const text = JSON.stringify(value)
   return NOT_IN_JSONB.test(text) ? text : value
 }
