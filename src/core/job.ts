@@ -120,6 +120,11 @@ export function readId(subject: unknown, who: string): JobId {
   throw new AfterJobsError('INVALID_ID', message)
 }
 
+/** Names what a job with `dedupe` stands for: one of this key, for its hook of its service. */
+export function dedupeKey({ service, hook, dedupe }: Pick<JobEnvelope, 'service' | 'hook' | 'dedupe'>): string {
+  return `${service}\n${hook}\n${dedupe}`
+}
+
 /** Shows any value in a few characters, for an error message. */
 export function show(value: unknown): string {
   if (typeof value === 'string') return `'${value.length > 40 ? `${value.slice(0, 40)}…` : value}'`
@@ -129,6 +134,7 @@ export function show(value: unknown): string {
   return name && name !== 'Object' ? `an instance of ${name}` : 'an object'
 }
 
+/** Which numbers an option may be. */
 interface Range {
   min: number
   max: number
@@ -136,7 +142,8 @@ interface Range {
   unit: string
 }
 
-const RANGES: Record<'delay' | 'priority' | 'attempts' | 'timeout', Range> = {
+/** The ranges of the options that are numbers. */
+export const RANGES: Record<'delay' | 'priority' | 'attempts' | 'timeout', Range> = {
   delay: { min: 0, max: YEAR, isInteger: false, unit: ' milliseconds' },
   priority: { min: -1000, max: 1000, isInteger: true, unit: '' },
   attempts: { min: 1, max: 100, isInteger: true, unit: '' },
@@ -162,10 +169,13 @@ export function checkJobOptions(options: JobOptions): void {
   checkNumber('backoff.delay', delay, RANGES.delay)
 }
 
+/** Tells whether a value is a number that lies in a range. */
+export function isInRange(value: unknown, { min, max, isInteger }: Range): boolean {
+  return typeof value === 'number' && value >= min && value <= max && (!isInteger || Number.isInteger(value))
+}
+
 function checkNumber(name: string, value: number | undefined, range: Range): void {
-  if (value === undefined) return
-  const isInside = typeof value === 'number' && value >= range.min && value <= range.max
-  if (isInside && (!range.isInteger || Number.isInteger(value))) return
+  if (value === undefined || isInRange(value, range)) return
   const kind = range.isInteger ? 'an integer' : 'a number'
   const message = `${name} is ${show(value)}; expected ${kind} from ${range.min} to ${range.max}${range.unit}.`
   throw invalidOption(message)
@@ -190,6 +200,12 @@ export function checkNames(who: string, options: unknown, names: readonly string
 export function checkCount(name: string, value: number): void {
   if (Number.isInteger(value) && value >= 1) return
   throw invalidOption(`${name} is ${show(value)}; expected an integer of at least 1.`)
+}
+
+/** Checks for how many milliseconds a cache is to keep a record. @throws AfterJobsError `INVALID_OPTION` */
+export function checkTtl(who: string, ttl: number): number {
+  if (Number.isFinite(ttl)) return ttl
+  throw invalidOption(`${who} needs a ttl in milliseconds; got ${show(ttl)}.`)
 }
 
 /** Computes the milliseconds before the next attempt, after `attempt` of them (1 for the first). */

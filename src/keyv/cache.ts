@@ -1,5 +1,5 @@
-import { invalidOption } from '../core/errors'
-import { show } from '../core/job'
+import { checkTtl } from '../core/job'
+import { isNext } from '../core/record'
 import type { JobRecord } from '../core/status'
 import { shortToken } from '../core/token'
 import type { JobCache, JobCacheEntry } from '../ports/cache'
@@ -99,13 +99,9 @@ export function keyvCache(keyv: KeyvLike, options: KeyvCacheOptions = {}): JobCa
 /** Says of each entry whether it is the next version of what is stored, the entries before it included. */
 function compare(entries: readonly JobCacheEntry[], stored: Map<string, JobRecord | undefined>): boolean[] {
   return entries.map(({ token, record }) => {
-    const current = stored.get(token)
-    const isNext =
-      current === undefined
-        ? record.version === 1
-        : current.version === record.version - 1 && current.incarnation === record.incarnation
-    if (isNext) stored.set(token, record)
-    return isNext
+    const fits = isNext(stored.get(token), record)
+    if (fits) stored.set(token, record)
+    return fits
   })
 }
 
@@ -117,8 +113,7 @@ function mirrorOf(key: string, { record, ttl }: JobCacheEntry): KeyvLikeEntry[] 
 
 /** Keyv takes 0 for "never expires", and Redis no fractions. */
 function toTtl(ttl: number): number {
-  if (Number.isFinite(ttl)) return Math.max(1, Math.ceil(ttl))
-  throw invalidOption(`keyvCache needs a ttl in milliseconds; got ${show(ttl)}.`)
+  return Math.max(1, Math.ceil(checkTtl('keyvCache', ttl)))
 }
 
 /** By its tag, because a Map of another realm (vm, Jest) is no instance of this one's. */

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { AfterJobsError } from '../core/errors'
-import { show } from '../core/job'
+import { checkTtl, show } from '../core/job'
 import type { JobRecord } from '../core/status'
 import { shortToken } from '../core/token'
 import type { JobCache, JobCacheEntry } from '../ports/cache'
@@ -74,7 +74,8 @@ export function redisCache(target: string | KeyvRedisLike | RedisCacheOptions): 
 }
 
 async function compareAndSet(client: RecordClient, key: string, record: JobRecord, ttl: number): Promise<boolean> {
-  const expected = record.version === 1 ? '' : fenceOf({ ...record, version: record.version - 1 })
+  const { version, incarnation } = record
+  const expected = version === 1 ? '' : fenceOf({ version: version - 1, incarnation })
   const words = toHash(record)
   words.unshift(expected, String(ttl))
   try {
@@ -94,8 +95,7 @@ function runScript(client: RecordClient, key: string, words: string[]): Promise<
 }
 
 function toTtl(ttl: number): number {
-  if (Number.isFinite(ttl)) return Math.max(1, Math.ceil(ttl))
-  throw new AfterJobsError('INVALID_OPTION', `redisCache needs a ttl in milliseconds; got ${show(ttl)}.`)
+  return Math.max(1, Math.ceil(checkTtl('redisCache', ttl)))
 }
 
 function readOptions(target: string | KeyvRedisLike | RedisCacheOptions) {
