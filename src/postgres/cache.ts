@@ -1,4 +1,4 @@
-import { AfterJobsError } from '../core/errors'
+import { AfterJobsError, reasonOf } from '../core/errors'
 import { checkTtl } from '../core/job'
 import { shortToken } from '../core/token'
 import type { JobCache, JobCacheEntry } from '../ports/cache'
@@ -6,7 +6,6 @@ import { type PostgresCacheOptions, readCacheSettings } from './cache-settings'
 import { Gatherer } from './gatherer'
 import type { PoolLike } from './pool'
 import { fromRow } from './row'
-import { reasonOf } from './source'
 import { StatusTable } from './status-table'
 
 /** Milliseconds that a call may take. */
