@@ -134,20 +134,25 @@ export function show(value: unknown): string {
   return name && name !== 'Object' ? `an instance of ${name}` : 'an object'
 }
 
+/** Tells that an option has a value which it cannot have. */
+export function wrongOption(name: string, value: unknown, expected: string): AfterJobsError {
+  return invalidOption(`${name} is ${show(value)}; expected ${expected}.`)
+}
+
 /** Which numbers an option may be. */
 interface Range {
   min: number
   max: number
-  isInteger: boolean
-  unit: string
+  /** Others are milliseconds. */
+  isInteger?: boolean
 }
 
 /** The ranges of the options that are numbers. */
 export const RANGES: Record<'delay' | 'priority' | 'attempts' | 'timeout', Range> = {
-  delay: { min: 0, max: YEAR, isInteger: false, unit: ' milliseconds' },
-  priority: { min: -1000, max: 1000, isInteger: true, unit: '' },
-  attempts: { min: 1, max: 100, isInteger: true, unit: '' },
-  timeout: { min: 1, max: Number.MAX_SAFE_INTEGER, isInteger: false, unit: ' milliseconds' },
+  delay: { min: 0, max: YEAR },
+  priority: { min: -1000, max: 1000, isInteger: true },
+  attempts: { min: 1, max: 100, isInteger: true },
+  timeout: { min: 1, max: Number.MAX_SAFE_INTEGER },
 }
 
 /**
@@ -158,12 +163,12 @@ export const RANGES: Record<'delay' | 'priority' | 'attempts' | 'timeout', Range
 export function checkJobOptions(options: JobOptions): void {
   for (const name of Object.keys(RANGES) as (keyof typeof RANGES)[]) checkNumber(name, options[name], RANGES[name])
   if (options.dedupe !== undefined && (typeof options.dedupe !== 'string' || !/^.{1,200}$/su.test(options.dedupe))) {
-    throw invalidOption(`dedupe is ${show(options.dedupe)}; expected a string of 1 to 200 characters.`)
+    throw wrongOption('dedupe', options.dedupe, 'a string of 1 to 200 characters')
   }
   if (options.backoff === undefined) return
   const { type, delay } = options.backoff ?? {}
   if (type !== 'fixed' && type !== 'exponential') {
-    throw invalidOption(`backoff.type is ${show(type)}; expected 'fixed' or 'exponential'.`)
+    throw wrongOption('backoff.type', type, "'fixed' or 'exponential'")
   }
   if (delay === undefined) throw invalidOption('backoff.delay is missing; expected milliseconds.')
   checkNumber('backoff.delay', delay, RANGES.delay)
@@ -176,9 +181,8 @@ export function isInRange(value: unknown, { min, max, isInteger }: Range): boole
 
 function checkNumber(name: string, value: number | undefined, range: Range): void {
   if (value === undefined || isInRange(value, range)) return
-  const kind = range.isInteger ? 'an integer' : 'a number'
-  const message = `${name} is ${show(value)}; expected ${kind} from ${range.min} to ${range.max}${range.unit}.`
-  throw invalidOption(message)
+  const span = `from ${range.min} to ${range.max}`
+  throw wrongOption(name, value, range.isInteger ? `an integer ${span}` : `a number ${span} milliseconds`)
 }
 
 /**
@@ -196,10 +200,16 @@ export function checkNames(who: string, options: unknown, names: readonly string
   throw invalidOption(message)
 }
 
+/** Checks that a value is one of a few words. @throws AfterJobsError `INVALID_OPTION` */
+export function checkChoice(what: string, value: unknown, choices: readonly string[]): void {
+  if (choices.some((choice) => choice === value)) return
+  throw wrongOption(what, value, choices.map(show).join(' or '))
+}
+
 /** Checks a number of things. @throws AfterJobsError `INVALID_OPTION` */
 export function checkCount(name: string, value: number): void {
   if (Number.isInteger(value) && value >= 1) return
-  throw invalidOption(`${name} is ${show(value)}; expected an integer of at least 1.`)
+  throw wrongOption(name, value, 'an integer of at least 1')
 }
 
 /** Checks for how many milliseconds a cache is to keep a record. @throws AfterJobsError `INVALID_OPTION` */

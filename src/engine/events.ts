@@ -1,4 +1,5 @@
-import type { JobEvent, JobEventName } from '../core/runtime'
+import { checkChoice } from '../core/job'
+import { JOB_EVENTS, type JobEvent, type JobEventName } from '../core/runtime'
 import type { Log } from './log'
 
 /** The job that an event is about. */
@@ -16,6 +17,7 @@ export class JobEvents {
   }
 
   on(name: JobEventName, listener: (event: JobEvent) => void): () => void {
+    checkChoice('The event', name, JOB_EVENTS)
     const listeners = this.#listeners.get(name) ?? new Set()
     this.#listeners.set(name, listeners)
     // A wrapper of its own, so that the same function can listen twice and each be taken off alone.

@@ -1,7 +1,9 @@
 import { findFlaw } from '../core/envelope'
 import { AfterJobsError } from '../core/errors'
+import { copyData } from '../core/json'
 import type { JobStatusRecord } from '../core/runtime'
 import {
+  type DoneStatus,
   isFinal,
   type JobBirth,
   type JobChange,
@@ -153,15 +155,16 @@ export class StatusReader {
   }
 
   #show(token: string, record: JobRecord, hint: 'no_worker' | null): JobStatus {
+    const status = toStatus(token, record, hint) as DoneStatus
     // A copy, because a record in memory is shared by all who read it.
-    const own = isObject(record.result) ? { ...record, result: structuredClone(record.result) } : record
-    return toStatus(token, own, hint)
+    status.result = copyData(record.result)
+    return status
   }
 
   /** Shows what is for servers, too. */
   #showWhole(token: string, record: JobRecord, hint: 'no_worker' | null): JobStatusRecord {
     const status: JobStatusRecord = this.#show(token, record, hint)
-    status.context = isObject(record.context) ? structuredClone(record.context) : record.context
+    status.context = copyData(record.context)
     status.dueAt = record.dueAt
     return status
   }
@@ -283,10 +286,6 @@ export class StatusReader {
 function birthOf(lookup: JobLookup, at: number): JobBirth {
   const envelope = 'envelope' in lookup ? lookup.envelope : undefined
   return envelope !== undefined && findFlaw(envelope) === undefined ? envelope : unknownBirth(at)
-}
-
-function isObject(value: unknown): boolean {
-  return typeof value === 'object' && value !== null
 }
 
 function workerLost() {

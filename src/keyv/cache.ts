@@ -1,4 +1,5 @@
-import { checkTtl } from '../core/job'
+import { checkNames, checkTtl, wrongOption } from '../core/job'
+import { tagOf } from '../core/json'
 import { isNext } from '../core/record'
 import type { JobRecord } from '../core/status'
 import { shortToken } from '../core/token'
@@ -7,7 +8,7 @@ import { createGuard } from './guard'
 import type { KeyvLike, KeyvLikeEntry } from './keyv-like'
 import { locksOf } from './locks'
 import { fromRaw, toValue } from './records'
-import { openStore } from './store'
+import { can, openStore } from './store'
 
 export type { KeyvLike } from './keyv-like'
 
@@ -48,6 +49,8 @@ const LOCK_LIMIT = 10_000
  * const jobs = createAfterJobs({ cache: keyvCache(new Keyv({ store: new KeyvSqlite('sqlite://jobs.db') })) })
  */
 export function keyvCache(keyv: KeyvLike, options: KeyvCacheOptions = {}): JobCache {
+  if (!can(keyv, 'get') || !can(keyv, 'set')) throw wrongOption('keyvCache(keyv)', keyv, 'a Keyv')
+  checkNames('keyvCache', options, ['prefix', 'mirror'])
   const { prefix = 'traitement', mirror = false } = options
   const store = openStore(keyv)
   const guard = createGuard(keyv, CALL_LIMIT)
@@ -118,5 +121,5 @@ function toTtl(ttl: number): number {
 
 /** By its tag, because a Map of another realm (vm, Jest) is no instance of this one's. */
 function isMap(store: unknown): boolean {
-  return Object.prototype.toString.call(store) === '[object Map]'
+  return tagOf(store) === 'Map'
 }

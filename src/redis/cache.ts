@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
-import { AfterJobsError } from '../core/errors'
-import { checkTtl, show } from '../core/job'
+import { invalidOption } from '../core/errors'
+import { checkNames, checkTtl, wrongOption } from '../core/job'
 import type { JobRecord } from '../core/status'
 import { shortToken } from '../core/token'
 import type { JobCache, JobCacheEntry } from '../ports/cache'
@@ -107,10 +107,11 @@ function readOptions(target: string | KeyvRedisLike | RedisCacheOptions) {
   if (url === undefined ? !isClient : !isRedisUrl(url)) {
     const expected =
       "a URL like 'redis://localhost:6379', a KeyvRedis, or { url } or { client } with a node-redis client"
-    throw new AfterJobsError('INVALID_OPTION', `redisCache got ${showTarget(url ?? target)}; expected ${expected}.`)
+    throw invalidOption(`redisCache got ${showTarget(url ?? target)}; expected ${expected}.`)
   }
+  checkNames('redisCache', options, ['url', 'client', 'prefix'])
   if (typeof prefix === 'string' && prefix !== '') return { url, client, prefix }
-  throw new AfterJobsError('INVALID_OPTION', `redisCache({ prefix }) is ${show(prefix)}; expected a text.`)
+  throw wrongOption('redisCache({ prefix })', prefix, 'a text')
 }
 
 function isKeyvRedis(value: unknown): value is KeyvRedisLike {
