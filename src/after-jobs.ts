@@ -1,8 +1,8 @@
 import { AfterJobsError, invalidOption } from './core/errors'
-import { type Backoff, checkJobOptions, checkNames, type JobOptions, show } from './core/job'
+import { type Backoff, checkJobOptions, checkNames, type JobOptions, show, wrongOption } from './core/job'
 import type { AfterJobs, Health, Logger, RecordReader } from './core/runtime'
 import { type JobRecord, type JobStatus, unknownStatus } from './core/status'
-import { withTimeLimit } from './core/timer'
+import { settlesWithin } from './core/timer'
 import { Aftermath } from './engine/aftermath'
 import { applyToObject, type HooksOf } from './engine/attach'
 import { Cancellation } from './engine/cancellation'
@@ -56,10 +56,8 @@ export interface AfterJobsOptions {
   enqueueTimeout?: number
 }
 
-const OPTION_NAMES = [
-  ...['queue', 'cache', 'ttl', 'liveTtl', 'attempts', 'backoff', 'timeout'],
-  ...['context', 'logger', 'enqueueTimeout'],
-]
+const LIMITS = ['ttl', 'liveTtl', 'enqueueTimeout'] as const
+const OPTION_NAMES = ['queue', 'cache', 'attempts', 'backoff', 'timeout', 'context', 'logger', ...LIMITS]
 
 /**
  * Makes a runtime: a queue, a cache, and what joins them to your services. With no options everything is in memory.
@@ -97,6 +95,7 @@ export function createRuntime(options: AfterJobsOptions, hasOwnInstances: boolea
     onLost: (token) => inBackground(reader.recheck(token)),
     onTrouble: (error) => log.error?.({ err: error }, error.message),
   })
+  workers.start()
   const { attempts = 1, backoff = null, timeout = null, context } = options
   const dispatcher = new Dispatcher({
     ...{ queue, store, registry, aftermath, events, log, enqueueTimeout, inBackground },
@@ -111,7 +110,7 @@ export function createRuntime(options: AfterJobsOptions, hasOwnInstances: boolea
 }
 
 /** What compensation is given at least when a runtime closes, in milliseconds. */
-const LAST_WORDS = 1_000
+const MIN_COMPENSATION = 1_000
 const DEFAULT_KEY: unique symbol = Symbol.for('after-jobs.default') as never
 
 /**
@@ -221,12 +220,10 @@ async function closeAll(engine: Engine, { queue, cache, cancellation }: Parts, g
   const end = Date.now() + grace
   dispatcher.close()
   // What a transaction commits meanwhile still finds the queue.
-  await withTimeLimit(dispatcher.endTransactions(), grace, () => new Error('a transaction is still open')).catch(
-    () => {},
-  )
+  await settlesWithin(dispatcher.endTransactions(), grace)
   await workers.close(Math.max(0, end - Date.now()))
   await cancellation.drop(await queue.close())
-  await workers.finishBackground(Math.max(LAST_WORDS, end - Date.now()))
+  await workers.finishBackground(Math.max(MIN_COMPENSATION, end - Date.now()))
   await cache.close()
 }
 
@@ -234,13 +231,13 @@ function checkOptions(options: AfterJobsOptions): void {
   checkNames('createAfterJobs', options, OPTION_NAMES)
   const { attempts, backoff, timeout, context, logger } = options
   checkJobOptions({ attempts, backoff, timeout } as JobOptions)
-  for (const name of ['ttl', 'liveTtl', 'enqueueTimeout'] as const) {
+  for (const name of LIMITS) {
     const value = options[name]
     if (value === undefined || (Number.isFinite(value) && value >= 1)) continue
-    throw invalidOption(`${name} is ${show(value)}; expected at least 1 millisecond.`)
+    throw wrongOption(name, value, 'at least 1 millisecond')
   }
   if (context !== undefined && typeof context?.capture !== 'function') {
-    throw invalidOption(`context is ${show(context)}; expected { capture() { … } }.`)
+    throw wrongOption('context', context, '{ capture() { … } }')
   }
   const lacking = logger === undefined ? [] : LOG_METHODS.filter((name) => typeof logger?.[name] !== 'function')
   if (lacking.length > 0)
@@ -248,10 +245,8 @@ function checkOptions(options: AfterJobsOptions): void {
 }
 
 function checkPair(queue: JobQueue, cache: JobCache): void {
-  if (typeof queue?.enqueue !== 'function')
-    throw invalidOption(`queue is ${show(queue)}; expected a queue, like memoryQueue().`)
-  if (typeof cache?.write !== 'function')
-    throw invalidOption(`cache is ${show(cache)}; expected a cache, like memoryCache().`)
+  if (typeof queue?.enqueue !== 'function') throw wrongOption('queue', queue, 'a queue, like memoryQueue()')
+  if (typeof cache?.write !== 'function') throw wrongOption('cache', cache, 'a cache, like memoryCache()')
   if (!queue.isShared || !cache.isLocal) return
   const message =
     'The queue is shared by processes, but the cache is in the memory of this one: nobody else would see the tokens. Give a cache that is shared, too.'

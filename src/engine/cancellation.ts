@@ -2,6 +2,7 @@ import { JobError } from '../core/errors'
 import { isFinal, type JobOutcome, outcomeOf } from '../core/status'
 import type { JobQueue, JobTakenOut } from '../ports/queue'
 import { type Aftermath, tags } from './aftermath'
+import { toError } from './ending'
 import type { Log } from './log'
 import type { StatusReader } from './reader'
 import type { Registry } from './registry'
@@ -110,8 +111,4 @@ export class Cancellation {
 
 function cancelled(message: string): JobOutcome & { status: 'error' } {
   return { status: 'error', code: 'cancelled', message }
-}
-
-function toError(reason: unknown): Error {
-  return reason instanceof Error ? reason : new JobError(String(reason))
 }

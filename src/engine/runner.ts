@@ -187,7 +187,7 @@ export class Runner implements RunObserver {
 
   /** Answers how the hook ended, or `undefined` when the run was abandoned before. */
   #callHook(run: Run, crashes: number): Ending | undefined | Promise<Ending | undefined> {
-    if (crashes >= MAX_CRASHES) return workerLost(crashes)
+    if (crashes >= MAX_CRASHES) return lostTooOften(crashes)
     // Aborted while it was being claimed: then the hook need not begin.
     if (run.isAborted) return readThrown(run.signal.reason, run.envelope.hook)
     const { timeout, hook } = run.envelope
@@ -352,7 +352,7 @@ function startHook(run: Run): Ending | undefined {
   }
 }
 
-function workerLost(crashes: number): Ending {
+function lostTooOften(crashes: number): Ending {
   return fail('worker_lost', `The worker of the job was lost ${crashes} times`)
 }
 

@@ -220,7 +220,7 @@ export class Tracker {
     this.#timer = undefined
     if (this.#writing !== undefined) return
     const state = this.#host.readProgress()
-    const isNews = Math.min(99, state.progress) > this.#record.progress || state.label !== this.#record.label
+    const isNews = this.#isNews(state)
     if (!isNews && !isBeat) return
     this.#lastWrite = performance.now()
     this.#writing = this.#send(this.#progressed(state), isNews)
@@ -234,7 +234,7 @@ export class Tracker {
     }
     this.#writing = undefined
     // What was reported while the write was under way, or could not be written, is still to come.
-    if (!this.#isStopped && this.#isBehind()) this.touch()
+    if (!this.#isStopped && this.#isNews(this.#host.readProgress())) this.touch()
   }
 
   #progressed(state: ProgressState): JobChange {
@@ -253,8 +253,7 @@ export class Tracker {
     this.#host.onFenced(record)
   }
 
-  #isBehind(): boolean {
-    const { progress, label } = this.#host.readProgress()
+  #isNews({ progress, label }: ProgressState): boolean {
     return Math.min(99, progress) > this.#record.progress || label !== this.#record.label
   }
 }
