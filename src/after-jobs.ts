@@ -5,10 +5,11 @@ import { type JobRecord, type JobStatus, unknownStatus } from './core/status'
 import { settlesWithin } from './core/timer'
 import { Aftermath } from './engine/aftermath'
 import { applyToObject, type HooksOf } from './engine/attach'
+import { Bell } from './engine/bell'
 import { Cancellation } from './engine/cancellation'
 import { Dispatcher } from './engine/dispatcher'
 import { ENGINE, type Engine } from './engine/engine'
-import { Bell, JobEvents } from './engine/events'
+import { JobEvents } from './engine/events'
 import { calmOutages, guardLogger, LOG_METHODS, type Log, processLog, toLogger } from './engine/log'
 import {
   type AfterJobsMethods,
@@ -19,11 +20,12 @@ import {
   type WithAfterJobs,
 } from './engine/mixin'
 import { StatusReader } from './engine/reader'
+import { RecordStore } from './engine/record-store'
 import { Registry } from './engine/registry'
 import { runInRequest } from './engine/request-scope'
 import { Runner } from './engine/runner'
 import { runInScope } from './engine/token-scope'
-import { Pulse, RecordStore } from './engine/tracker'
+import { Heartbeat } from './engine/tracker'
 import { Workers } from './engine/workers'
 import { memoryCache } from './memory/cache'
 import { memoryQueue } from './memory/queue'
@@ -86,7 +88,8 @@ export function createRuntime(options: AfterJobsOptions, hasOwnInstances: boolea
   // The runner and the workers need each other; neither calls the other before both are there.
   const onIdle = () => workers.onIdle()
   const inBackground = (work: Promise<unknown>) => workers.inBackground(work)
-  const runner = new Runner({ store, registry, pulse: new Pulse(), aftermath, events, log, onIdle, inBackground })
+  const heartbeat = new Heartbeat()
+  const runner = new Runner({ store, registry, heartbeat, aftermath, events, log, onIdle, inBackground })
   const reader = new StatusReader({ store, queue, changes, log, enqueueTimeout })
   const workers: Workers = new Workers(queue, runner)
   const cancellation = new Cancellation({ queue, store, reader, runner, registry, aftermath, log, inBackground })

@@ -1,4 +1,5 @@
-import { ENVELOPE_VERSION, isHookName, isInRange, type JobEnvelope, MAX_PAYLOAD_BYTES, RANGES } from './job'
+import { isHookName } from './hook-name'
+import { ENVELOPE_VERSION, isInRange, type JobEnvelope, MAX_PAYLOAD_BYTES, RANGES } from './job'
 import { isToken } from './token'
 
 type Check = (value: unknown) => boolean

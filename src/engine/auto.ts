@@ -1,5 +1,6 @@
 import { AfterJobsError } from '../core/errors'
-import { hookName, type JobId, wrongOption } from '../core/job'
+import { hookName } from '../core/hook-name'
+import { type JobId, wrongOption } from '../core/job'
 import { tagOf } from '../core/json'
 import { type Binding, displayName } from './binding'
 import { type Action, Follower, type OnEnqueueError } from './follower'

@@ -5,10 +5,10 @@ import { type Aftermath, tags } from './aftermath'
 import { toError } from './ending'
 import type { Log } from './log'
 import type { StatusReader } from './reader'
+import type { Applied, RecordStore } from './record-store'
 import type { Registry } from './registry'
 import type { Run } from './run'
 import type { Runner } from './runner'
-import type { Applied, RecordStore } from './tracker'
 
 /** What a cancellation works with. */
 export interface CancellationParts {

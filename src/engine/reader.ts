@@ -17,10 +17,10 @@ import {
 import { withTimeLimit } from '../core/timer'
 import { isToken } from '../core/token'
 import type { JobLookup, JobQueue } from '../ports/queue'
-import type { Bell } from './events'
+import type { Bell } from './bell'
 import type { Log } from './log'
 import { Memo } from './memo'
-import type { RecordStore } from './tracker'
+import type { RecordStore } from './record-store'
 
 /** A running job refreshes its record at least every 10 s; after three times that, the queue is asked. */
 const STALE_RUNNING = 30_000

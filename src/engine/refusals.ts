@@ -4,7 +4,7 @@ import type { JobOutcome } from '../core/status'
 import { withTimeLimit } from '../core/timer'
 import { type Aftermath, tags } from './aftermath'
 import type { Log } from './log'
-import type { Applied, RecordStore } from './tracker'
+import type { Applied, RecordStore } from './record-store'
 
 /** What refusals are decided with. */
 export interface RefusalParts {

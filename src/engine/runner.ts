@@ -8,11 +8,12 @@ import { type Aftermath, tags } from './aftermath'
 import { type Ending, fail, readReturn, readThrown } from './ending'
 import type { JobEvents } from './events'
 import type { Log } from './log'
+import type { Applied, RecordStore } from './record-store'
 import type { Registry } from './registry'
 import { Run, type RunObserver } from './run'
 import { Strangers } from './strangers'
 import { enterScope } from './token-scope'
-import { type Applied, type Pulse, type RecordStore, Tracker } from './tracker'
+import { type Heartbeat, Tracker } from './tracker'
 
 /** So many runs of a job may crash before it is given up. */
 const MAX_CRASHES = 3
@@ -27,7 +28,7 @@ const HANDED_BACK: JobAnswer = { type: 'handed back', delay: 0 }
 export interface RunnerParts {
   readonly store: RecordStore
   readonly registry: Registry
-  readonly pulse: Pulse
+  readonly heartbeat: Heartbeat
   readonly aftermath: Aftermath
   readonly events: JobEvents
   readonly log: Log
@@ -104,7 +105,7 @@ export class Runner implements RunObserver {
   #finishLater(envelope: JobEnvelope, run: Run | undefined, answer: Promise<JobAnswer>): Promise<JobAnswer> {
     if (run !== undefined) {
       this.running.set(run.token, run)
-      this.#parts.pulse.start(this.running)
+      this.#parts.heartbeat.start(this.running)
     }
     return answer.then(
       (answered) => {

@@ -3,7 +3,7 @@ import { checkCount } from '../core/job'
 import type { Worker } from '../core/runtime'
 import { nextTurn, settlesWithin } from '../core/timer'
 import type { JobConsumer, JobQueue, JobRun } from '../ports/queue'
-import { Bell } from './events'
+import { Bell } from './bell'
 import type { Run } from './run'
 import { type ImmediateRun, makeRun, type Runner } from './runner'
 
