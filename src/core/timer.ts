@@ -1,5 +1,5 @@
 /** The longest wait that a timer of Node or a browser can take; a longer one would fire at once. */
-const MAX_TIMER = 2 ** 31 - 1
+export const MAX_TIMER: number = 2 ** 31 - 1
 
 /** A running timer. */
 export interface Timer {

@@ -14,7 +14,7 @@ import {
   unknownBirth,
   unknownStatus,
 } from '../core/status'
-import { withTimeLimit } from '../core/timer'
+import { MAX_TIMER, withTimeLimit } from '../core/timer'
 import { isToken } from '../core/token'
 import type { JobLookup, JobQueue } from '../ports/queue'
 import type { Bell } from './bell'
@@ -339,7 +339,7 @@ class Alarm {
         this.#signal?.removeEventListener('abort', wake)
         resolve()
       }
-      const timer = setTimeout(wake, ms)
+      const timer = setTimeout(wake, Math.min(ms, MAX_TIMER))
       this.#signal?.addEventListener('abort', wake, { once: true })
       this.#wake = wake
     })
