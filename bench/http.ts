@@ -3,18 +3,15 @@
  * the same object? Each server has a process of its own, and the client another; they take turns, so that a busy machine is
  * as busy for the one as for the other, and are started anew a few times, since one process is luckier than the next.
  *
- * Run `npx tsx bench/http.ts`, with `--quick` for a short form. It measures `dist` where that was built, else the sources.
+ * Run `npm run bench -- http.ts`, with `--quick` for a short form.
  */
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
 import { createServer, type OutgoingHttpHeaders, type RequestListener } from 'node:http'
 import { type AddressInfo, connect, type Socket } from 'node:net'
-import type { AfterJobs, ProgressReporter } from 'after-jobs'
-import { IS_QUICK, show } from './rounds'
-
-type Library = typeof import('after-jobs')
-type HttpLibrary = typeof import('after-jobs/http')
+import { type AfterJobs, createAfterJobs, type ProgressReporter, withAfterJobs } from 'after-jobs'
+import { createNodeHandler, type JobHandlerOptions, type NodeRequest } from 'after-jobs/http'
+import { checkBuild, IS_QUICK, printTable, ratios, show } from './rounds'
 
 const STARTS = IS_QUICK ? 1 : 5
 const ROUNDS = IS_QUICK ? 5 : 8
@@ -23,7 +20,6 @@ const WARM_UP = IS_QUICK ? 500 : 1500
 const WINDOW = IS_QUICK ? 250 : 400
 const CONNECTIONS = 50
 const PREFIX = '/jobs/status/'
-const IS_BUILT = existsSync(new URL('../dist/http/index.js', import.meta.url))
 
 /** What a server tells about itself: where its status is, and the status itself. */
 interface Ready extends Shown {
@@ -50,7 +46,7 @@ const SERVERS: Record<string, (shown: Shown) => Promise<Made>> = {
       'Retry-After': '1',
       'Content-Length': length,
     })),
-  'createNodeHandler on a Map': onMap,
+  'createNodeHandler on a Map': async (shown) => onMap(shown),
   createNodeHandler: () => onRuntime({}),
   'createNodeHandler, authorize': () => onRuntime({ authorize: async (_, { context }) => context === 'ada' }),
 }
@@ -69,17 +65,14 @@ function bare({ token, body }: Shown, headers: (length: number) => OutgoingHttpH
 }
 
 /** The face alone: what it costs apart from the runtime behind it. */
-async function onMap({ token, body }: Shown): Promise<Made> {
-  const { createNodeHandler }: HttpLibrary = await load('http/index.js')
+function onMap({ token, body }: Shown): Made {
   const records = new Map([[token, { ...JSON.parse(body), context: 'ada' }]])
   const jobs: Pick<AfterJobs, 'record'> = { record: async (asked) => records.get(asked) }
   return [createNodeHandler(jobs as AfterJobs), token]
 }
 
 /** The face on a runtime, with a job that runs until the benchmark is over. */
-async function onRuntime(options: Parameters<HttpLibrary['createNodeHandler']>[1]): Promise<Made> {
-  const { createAfterJobs, withAfterJobs }: Library = await load('index.js')
-  const { createNodeHandler }: HttpLibrary = await load('http/index.js')
+async function onRuntime(options: JobHandlerOptions<NodeRequest>): Promise<Made> {
   const jobs = createAfterJobs({ context: { capture: () => 'ada' } })
   class ImportService extends withAfterJobs({ jobs }) {
     afterCreateJob(_id: number, _token: string, progress: ProgressReporter): Promise<void> {
@@ -91,10 +84,6 @@ async function onRuntime(options: Parameters<HttpLibrary['createNodeHandler']>[1
   const token = (await new ImportService().executeJob('after', 'create', 1)) as string
   for await (const status of jobs.watch(token)) if (status.progress === 42) break
   return [createNodeHandler(jobs, options), token]
-}
-
-function load<T>(file: string): Promise<T> {
-  return import(new URL(`../${IS_BUILT ? 'dist' : 'src'}/${file}`, import.meta.url).href)
 }
 
 async function serve(name: string): Promise<void> {
@@ -187,25 +176,19 @@ async function openClient({ port, token, body }: Ready): Promise<Client> {
   return { run, close: () => sockets.forEach((socket) => void socket.destroy()) }
 }
 
-function printTable(samples: Map<string, Sample[]>): void {
-  const bare = samples.get(BARE) ?? []
-  const source = IS_BUILT ? 'dist' : 'sources'
-  console.log(
-    `Node ${process.version}, ${source}: median of ${STARTS * ROUNDS} windows (middle half), ${STARTS} processes\n`,
-  )
-  console.log('| server | statuses/s | ratio | CPU per status | ratio |')
-  console.log('|---|--:|--:|--:|--:|')
-  for (const name of Object.keys(SERVERS)) {
-    const own = samples.get(name) ?? []
-    const rates = own.map(({ perSecond }, round) => perSecond / (bare[round]?.perSecond ?? Number.NaN))
-    const costs = own.map(({ cost }, round) => cost / (bare[round]?.cost ?? Number.NaN))
-    const perSecond = own.map((sample) => sample.perSecond)
-    const cost = own.map((sample) => sample.cost)
-    console.log(`| ${name} | ${show(perSecond, 0)} | ${show(rates, 2)} | ${show(cost, 1)} µs | ${show(costs, 2)} |`)
-  }
+function printSamples(samples: Map<string, Sample[]>): void {
+  const of = (name: string, figure: keyof Sample): number[] => (samples.get(name) ?? []).map((sample) => sample[figure])
+  const rows = Object.keys(SERVERS).map((name) => {
+    const [perSecond, cost] = [of(name, 'perSecond'), of(name, 'cost')]
+    const [rates, costs] = [ratios(perSecond, of(BARE, 'perSecond')), ratios(cost, of(BARE, 'cost'))]
+    return [name, show(perSecond, 0), show(rates, 2), `${show(cost, 1)} µs`, show(costs, 2)]
+  })
+  console.log(`Node ${process.version}: median of ${STARTS * ROUNDS} windows (middle half), ${STARTS} processes\n`)
+  printTable(['server', 'statuses/s', 'ratio', 'CPU per status', 'ratio'], rows)
 }
 
 async function main(): Promise<void> {
+  checkBuild()
   const samples = new Map<string, Sample[]>(Object.keys(SERVERS).map((name) => [name, []]))
   for (let starts = 0; starts < STARTS; starts++) {
     const children = await startAll()
@@ -218,7 +201,7 @@ async function main(): Promise<void> {
       child.disconnect()
     }
   }
-  printTable(samples)
+  printSamples(samples)
 }
 
 if (process.argv[2] === '--serve') await serve(process.argv[3] ?? '')

@@ -4,7 +4,7 @@
  * before the end. After the warm-up, which is longer than any status lives, heap and handles are looked at every few seconds:
  * they must be in the end where they were in the beginning.
  *
- *     npx tsx bench/soak.ts [--quick]
+ *     npm run soak [-- --quick]
  */
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'

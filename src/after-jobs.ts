@@ -1,14 +1,15 @@
 import { AfterJobsError, invalidOption } from './core/errors'
-import { type Backoff, checkJobOptions, checkNames, type JobOptions, show } from './core/job'
+import { type Backoff, checkJobOptions, checkNames, type JobOptions, show, wrongOption } from './core/job'
 import type { AfterJobs, Health, Logger, RecordReader } from './core/runtime'
 import { type JobRecord, type JobStatus, unknownStatus } from './core/status'
-import { withTimeLimit } from './core/timer'
+import { settlesWithin } from './core/timer'
 import { Aftermath } from './engine/aftermath'
 import { applyToObject, type HooksOf } from './engine/attach'
+import { Bell } from './engine/bell'
 import { Cancellation } from './engine/cancellation'
 import { Dispatcher } from './engine/dispatcher'
 import { ENGINE, type Engine } from './engine/engine'
-import { Bell, JobEvents } from './engine/events'
+import { JobEvents } from './engine/events'
 import { calmOutages, guardLogger, LOG_METHODS, type Log, processLog, toLogger } from './engine/log'
 import {
   type AfterJobsMethods,
@@ -19,11 +20,12 @@ import {
   type WithAfterJobs,
 } from './engine/mixin'
 import { StatusReader } from './engine/reader'
+import { RecordStore } from './engine/record-store'
 import { Registry } from './engine/registry'
 import { runInRequest } from './engine/request-scope'
 import { Runner } from './engine/runner'
 import { runInScope } from './engine/token-scope'
-import { Pulse, RecordStore } from './engine/tracker'
+import { Heartbeat } from './engine/tracker'
 import { Workers } from './engine/workers'
 import { memoryCache } from './memory/cache'
 import { memoryQueue } from './memory/queue'
@@ -56,10 +58,8 @@ export interface AfterJobsOptions {
   enqueueTimeout?: number
 }
 
-const OPTION_NAMES = [
-  ...['queue', 'cache', 'ttl', 'liveTtl', 'attempts', 'backoff', 'timeout'],
-  ...['context', 'logger', 'enqueueTimeout'],
-]
+const LIMITS = ['ttl', 'liveTtl', 'enqueueTimeout'] as const
+const OPTION_NAMES = ['queue', 'cache', 'attempts', 'backoff', 'timeout', 'context', 'logger', ...LIMITS]
 
 /**
  * Makes a runtime: a queue, a cache, and what joins them to your services. With no options everything is in memory.
@@ -88,7 +88,8 @@ export function createRuntime(options: AfterJobsOptions, hasOwnInstances: boolea
   // The runner and the workers need each other; neither calls the other before both are there.
   const onIdle = () => workers.onIdle()
   const inBackground = (work: Promise<unknown>) => workers.inBackground(work)
-  const runner = new Runner({ store, registry, pulse: new Pulse(), aftermath, events, log, onIdle, inBackground })
+  const heartbeat = new Heartbeat()
+  const runner = new Runner({ store, registry, heartbeat, aftermath, events, log, onIdle, inBackground })
   const reader = new StatusReader({ store, queue, changes, log, enqueueTimeout })
   const workers: Workers = new Workers(queue, runner)
   const cancellation = new Cancellation({ queue, store, reader, runner, registry, aftermath, log, inBackground })
@@ -97,6 +98,7 @@ export function createRuntime(options: AfterJobsOptions, hasOwnInstances: boolea
     onLost: (token) => inBackground(reader.recheck(token)),
     onTrouble: (error) => log.error?.({ err: error }, error.message),
   })
+  workers.start()
   const { attempts = 1, backoff = null, timeout = null, context } = options
   const dispatcher = new Dispatcher({
     ...{ queue, store, registry, aftermath, events, log, enqueueTimeout, inBackground },
@@ -104,14 +106,14 @@ export function createRuntime(options: AfterJobsOptions, hasOwnInstances: boolea
     capture: context && (() => context.capture()),
   })
   const engine: Engine = {
-    ...{ dispatcher, registry, aftermath, events, workers, log, hasOwnInstances },
+    ...{ dispatcher, registry, events, workers, log, hasOwnInstances },
     isShared: queue.isShared,
   }
   return assemble(engine, { queue, cache, reader, cancellation })
 }
 
 /** What compensation is given at least when a runtime closes, in milliseconds. */
-const LAST_WORDS = 1_000
+const MIN_COMPENSATION = 1_000
 const DEFAULT_KEY: unique symbol = Symbol.for('after-jobs.default') as never
 
 /**
@@ -221,12 +223,10 @@ async function closeAll(engine: Engine, { queue, cache, cancellation }: Parts, g
   const end = Date.now() + grace
   dispatcher.close()
   // What a transaction commits meanwhile still finds the queue.
-  await withTimeLimit(dispatcher.endTransactions(), grace, () => new Error('a transaction is still open')).catch(
-    () => {},
-  )
-  await workers.close({ grace: Math.max(0, end - Date.now()) })
+  await settlesWithin(dispatcher.endTransactions(), grace)
+  await workers.close(Math.max(0, end - Date.now()))
   await cancellation.drop(await queue.close())
-  await workers.finishBackground(Math.max(LAST_WORDS, end - Date.now()))
+  await workers.finishBackground(Math.max(MIN_COMPENSATION, end - Date.now()))
   await cache.close()
 }
 
@@ -234,13 +234,13 @@ function checkOptions(options: AfterJobsOptions): void {
   checkNames('createAfterJobs', options, OPTION_NAMES)
   const { attempts, backoff, timeout, context, logger } = options
   checkJobOptions({ attempts, backoff, timeout } as JobOptions)
-  for (const name of ['ttl', 'liveTtl', 'enqueueTimeout'] as const) {
+  for (const name of LIMITS) {
     const value = options[name]
     if (value === undefined || (Number.isFinite(value) && value >= 1)) continue
-    throw invalidOption(`${name} is ${show(value)}; expected at least 1 millisecond.`)
+    throw wrongOption(name, value, 'at least 1 millisecond')
   }
   if (context !== undefined && typeof context?.capture !== 'function') {
-    throw invalidOption(`context is ${show(context)}; expected { capture() { … } }.`)
+    throw wrongOption('context', context, '{ capture() { … } }')
   }
   const lacking = logger === undefined ? [] : LOG_METHODS.filter((name) => typeof logger?.[name] !== 'function')
   if (lacking.length > 0)
@@ -248,10 +248,8 @@ function checkOptions(options: AfterJobsOptions): void {
 }
 
 function checkPair(queue: JobQueue, cache: JobCache): void {
-  if (typeof queue?.enqueue !== 'function')
-    throw invalidOption(`queue is ${show(queue)}; expected a queue, like memoryQueue().`)
-  if (typeof cache?.write !== 'function')
-    throw invalidOption(`cache is ${show(cache)}; expected a cache, like memoryCache().`)
+  if (typeof queue?.enqueue !== 'function') throw wrongOption('queue', queue, 'a queue, like memoryQueue()')
+  if (typeof cache?.write !== 'function') throw wrongOption('cache', cache, 'a cache, like memoryCache()')
   if (!queue.isShared || !cache.isLocal) return
   const message =
     'The queue is shared by processes, but the cache is in the memory of this one: nobody else would see the tokens. Give a cache that is shared, too.'

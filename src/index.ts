@@ -2,38 +2,20 @@
 
 export type { AfterJobsOptions } from './after-jobs'
 export { attachAfterJobs, createAfterJobs, defaultAfterJobs, withAfterJobs } from './after-jobs'
-export type { AfterJobsErrorCode } from './core/errors'
-// What a hook is given, and what it may return or throw.
-// What the library itself throws.
-export { AfterJobsError, JobError } from './core/errors'
-export type { FailureHook, Hook, HookReturn, JobContext, ProgressReporter } from './core/hook'
-export type { Backoff, JobEnvelope, JobId, JobOptions, When } from './core/job'
-export type { JsonValue } from './core/json'
+export type { Backoff, JobId, JobOptions, When } from './core/job'
 export type {
   AfterJobs,
   CloseOptions,
   Health,
   JobEvent,
   JobEventName,
-  JobStatusRecord,
   Logger,
   ScopeMiddleware,
   TransactionOptions,
   Worker,
 } from './core/runtime'
-// What a watcher sees.
-export type {
-  DoneStatus,
-  ErrorStatus,
-  JobErrorCode,
-  JobOutcome,
-  JobRecord,
-  JobState,
-  JobStatus,
-  PendingStatus,
-  RunningStatus,
-  UnknownStatus,
-} from './core/status'
+export type { Auto, AutoId } from './engine/auto'
+export type { OnEnqueueError } from './engine/follower'
 export type {
   AfterJobsMethods,
   AfterJobsServiceOptions,
@@ -42,16 +24,46 @@ export type {
   JobSubject,
   WithAfterJobs,
 } from './engine/mixin'
-// The headers of a response whose request started a job.
-export { jobHeaders } from './http/headers'
-export type { KeyvCacheOptions, KeyvLike } from './keyv/cache'
-// The adapters of one process, and the ports for others.
-export { keyvCache } from './keyv/cache'
-export { memoryCache } from './memory/cache'
-export type { MemoryQueueOptions } from './memory/queue'
-export { memoryQueue } from './memory/queue'
-export type { JobCache, JobCacheEntry } from './ports/cache'
+
+// What a hook is given, and what it may return or throw.
+
+export { JobError } from './core/errors'
+export type { FailureHook, Hook, HookReturn, JobContext, ProgressReporter } from './core/hook'
+export type { JsonValue } from './core/json'
+
+// What the library itself throws.
+
+export { AfterJobsError, type AfterJobsErrorCode } from './core/errors'
+
+// What a watcher sees.
+
+export type { JobStatusRecord } from './core/runtime'
 export type {
+  DoneStatus,
+  ErrorStatus,
+  JobErrorCode,
+  JobOutcome,
+  JobState,
+  JobStatus,
+  PendingStatus,
+  RunningStatus,
+  UnknownStatus,
+} from './core/status'
+
+// The headers of a response whose request started a job.
+
+export { type JobHeadersOptions, jobHeaders } from './http/headers'
+
+// The adapters of one process, and the ports for others.
+
+export type { JobEnvelope } from './core/job'
+export type { JobRecord } from './core/status'
+export { type KeyvCacheOptions, type KeyvLike, keyvCache } from './keyv/cache'
+export { memoryCache } from './memory/cache'
+export { type MemoryQueue, type MemoryQueueOptions, memoryQueue } from './memory/queue'
+export type { ImmediateCache, JobCache, JobCacheEntry } from './ports/cache'
+export type {
+  ImmediateQueue,
   JobAnswer,
   JobConsumer,
   JobDelivery,
@@ -60,5 +72,6 @@ export type {
   JobRun,
   JobTakenOut,
   QueueHealth,
+  QueueListener,
   TransactionalQueue,
 } from './ports/queue'

@@ -52,7 +52,6 @@ const LONG_FILES: Record<string, string> = {
   'engine/reader.ts': 'reading, watching and reconciling are one answer to one question',
   'engine/run.ts': 'what one delivery is, waits for and shows to its hook',
   'engine/runner.ts': 'the life of a run, from claim to compensation, is read from top to bottom',
-  'engine/tracker.ts': 'the one writer of records: the loop that stores a change, and the run that coalesces them',
   'memory/queue.ts': 'the reference implementation of the whole port',
   'postgres/queue.ts': 'the whole port on one engine, from opening it to closing it',
   'postgres/statements.ts': 'all that the database is asked, side by side, because the statements rely on each other',

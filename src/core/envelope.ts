@@ -1,17 +1,18 @@
-import { isHookName, type JobEnvelope, MAX_PAYLOAD_BYTES } from './job'
+import { isHookName } from './hook-name'
+import { ENVELOPE_VERSION, isInRange, type JobEnvelope, MAX_PAYLOAD_BYTES, RANGES } from './job'
 import { isToken } from './token'
 
 type Check = (value: unknown) => boolean
 
-const isNumberFrom = (min: number, max: number) => (value: unknown) =>
-  typeof value === 'number' && value >= min && value <= max
+const isIn = (name: keyof typeof RANGES) => (value: unknown) => isInRange(value, RANGES[name])
+const isTime: Check = (value) => typeof value === 'number' && value >= 0 && value <= Number.MAX_SAFE_INTEGER
 const isAbsentOr = (check: Check) => (value: unknown) => value === null || value === undefined || check(value)
 const isText: Check = (value) => typeof value === 'string' && value.length > 0 && value.length <= 1_000
 const isSmallJson: Check = (value) =>
   value === undefined || new TextEncoder().encode(JSON.stringify(value)).length <= MAX_PAYLOAD_BYTES
 const isBackoff: Check = (value) => {
   const { type, delay } = value as { type?: unknown; delay?: unknown }
-  return (type === 'fixed' || type === 'exponential') && isNumberFrom(0, Number.MAX_SAFE_INTEGER)(delay)
+  return (type === 'fixed' || type === 'exponential') && isIn('delay')(delay)
 }
 
 const CHECKS: Record<keyof JobEnvelope, Check> = {
@@ -23,14 +24,16 @@ const CHECKS: Record<keyof JobEnvelope, Check> = {
   payload: isSmallJson,
   context: isSmallJson,
   parent: isAbsentOr(isToken),
-  delay: isNumberFrom(0, Number.MAX_SAFE_INTEGER),
-  priority: isNumberFrom(-1_000, 1_000),
-  attempts: isNumberFrom(1, 100),
+  delay: isIn('delay'),
+  priority: isIn('priority'),
+  attempts: isIn('attempts'),
   backoff: isAbsentOr(isBackoff),
-  timeout: isAbsentOr(isNumberFrom(1, Number.MAX_SAFE_INTEGER)),
+  timeout: isAbsentOr(isIn('timeout')),
   dedupe: isAbsentOr(isText),
-  createdAt: isNumberFrom(0, Number.MAX_SAFE_INTEGER),
+  createdAt: isTime,
 }
+
+const TO_HAND_BACK = ['version', 'token', 'service', 'hook'] as const
 
 /**
  * Names the first field of a queue's message that no runtime would have written, and so was forged or broken; `undefined`
@@ -38,6 +41,6 @@ const CHECKS: Record<keyof JobEnvelope, Check> = {
  */
 export function findFlaw(message: JobEnvelope): keyof JobEnvelope | undefined {
   const names = Object.keys(CHECKS) as (keyof JobEnvelope)[]
-  const asked = message.version === 1 ? names : names.slice(0, 4)
+  const asked = message.version === ENVELOPE_VERSION ? names : TO_HAND_BACK
   return asked.find((name) => !CHECKS[name](Object.hasOwn(message, name) ? message[name] : undefined))
 }

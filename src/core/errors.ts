@@ -91,6 +91,12 @@ function hasBrand(value: unknown, brand: symbol): boolean {
   }
 }
 
+/** Says why something failed, to go on with in a sentence. An error of several addresses has no message of its own. */
+export function reasonOf(cause: unknown): string {
+  const { message, code } = Object(cause) as { message?: unknown; code?: unknown }
+  return String(message || code || cause).replace(/\.$/, '')
+}
+
 /** Tells that an option is not what was expected. */
 export function invalidOption(message: string): AfterJobsError {
   return new AfterJobsError('INVALID_OPTION', message)

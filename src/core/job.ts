@@ -57,56 +57,6 @@ export const ENVELOPE_VERSION = 1
 export const MAX_PAYLOAD_BYTES = 16_384
 const YEAR = 365 * 24 * 3_600_000
 
-const ACTION = /^[a-z][A-Za-z0-9]{0,63}$/
-const HOOK = /^(before|after)[A-Z][A-Za-z0-9]{0,63}Job$/
-
-/** Tells whether a name has the form of a hook, so that a forged message cannot call anything else. */
-export function isHookName(name: unknown): name is string {
-  return typeof name === 'string' && HOOK.test(name)
-}
-
-/** The names that were asked for: checking one costs as much as running a small job. */
-const hookNames = { before: new Map<string, string>(), after: new Map<string, string>() }
-const MAX_NAMES = 1_000
-
-/**
- * Names the hook of an action: `after` and `create` make `afterCreateJob`.
- *
- * @throws AfterJobsError `INVALID_ACTION`
- */
-export function hookName(when: string, action: string): string {
-  if (when !== 'before' && when !== 'after') {
-    throw new AfterJobsError('INVALID_ACTION', `A hook runs 'before' or 'after' an action; got ${show(when)}.`)
-  }
-  const names = hookNames[when]
-  const known = names.get(action)
-  if (known !== undefined) return known
-  checkAction(action)
-  const name = `${when}${action.charAt(0).toUpperCase()}${action.slice(1)}Job`
-  if (names.size < MAX_NAMES) names.set(action, name)
-  return name
-}
-
-function checkAction(action: unknown): void {
-  if (typeof action === 'string' && ACTION.test(action)) return
-  const hint = typeof action === 'string' ? suggestAction(action) : ''
-  const message = `The action ${show(action)} is not a name; expected a letter a-z, then up to 63 letters and digits, like 'create'.${hint}`
-  throw new AfterJobsError('INVALID_ACTION', message)
-}
-
-/** Names the method that compensates for a hook that has finally failed. */
-export function failureHookName(hook: string): string {
-  return `${hook}Failed`
-}
-
-function suggestAction(action: string): string {
-  const camel = action
-    .slice(0, 64)
-    .replace(/[^A-Za-z0-9]+(.)?/g, (_, next: string | undefined) => next?.toUpperCase() ?? '')
-    .replace(/^[A-Z]/, (first) => first.toLowerCase())
-  return ACTION.test(camel) ? ` Did you mean '${camel}'?` : ''
-}
-
 /**
  * Reads the id out of a subject: an id itself, or an entity with an `id`.
  *
@@ -120,6 +70,11 @@ export function readId(subject: unknown, who: string): JobId {
   throw new AfterJobsError('INVALID_ID', message)
 }
 
+/** Names what a job with `dedupe` stands for: one of this key, for its hook of its service. */
+export function dedupeKey({ service, hook, dedupe }: Pick<JobEnvelope, 'service' | 'hook' | 'dedupe'>): string {
+  return `${service}\n${hook}\n${dedupe}`
+}
+
 /** Shows any value in a few characters, for an error message. */
 export function show(value: unknown): string {
   if (typeof value === 'string') return `'${value.length > 40 ? `${value.slice(0, 40)}…` : value}'`
@@ -129,18 +84,25 @@ export function show(value: unknown): string {
   return name && name !== 'Object' ? `an instance of ${name}` : 'an object'
 }
 
+/** Tells that an option has a value which it cannot have. */
+export function wrongOption(name: string, value: unknown, expected: string): AfterJobsError {
+  return invalidOption(`${name} is ${show(value)}; expected ${expected}.`)
+}
+
+/** Which numbers an option may be. */
 interface Range {
   min: number
   max: number
-  isInteger: boolean
-  unit: string
+  /** Others are milliseconds. */
+  isInteger?: boolean
 }
 
-const RANGES: Record<'delay' | 'priority' | 'attempts' | 'timeout', Range> = {
-  delay: { min: 0, max: YEAR, isInteger: false, unit: ' milliseconds' },
-  priority: { min: -1000, max: 1000, isInteger: true, unit: '' },
-  attempts: { min: 1, max: 100, isInteger: true, unit: '' },
-  timeout: { min: 1, max: Number.MAX_SAFE_INTEGER, isInteger: false, unit: ' milliseconds' },
+/** The ranges of the options that are numbers. */
+export const RANGES: Record<'delay' | 'priority' | 'attempts' | 'timeout', Range> = {
+  delay: { min: 0, max: YEAR },
+  priority: { min: -1000, max: 1000, isInteger: true },
+  attempts: { min: 1, max: 100, isInteger: true },
+  timeout: { min: 1, max: Number.MAX_SAFE_INTEGER },
 }
 
 /**
@@ -151,24 +113,26 @@ const RANGES: Record<'delay' | 'priority' | 'attempts' | 'timeout', Range> = {
 export function checkJobOptions(options: JobOptions): void {
   for (const name of Object.keys(RANGES) as (keyof typeof RANGES)[]) checkNumber(name, options[name], RANGES[name])
   if (options.dedupe !== undefined && (typeof options.dedupe !== 'string' || !/^.{1,200}$/su.test(options.dedupe))) {
-    throw invalidOption(`dedupe is ${show(options.dedupe)}; expected a string of 1 to 200 characters.`)
+    throw wrongOption('dedupe', options.dedupe, 'a string of 1 to 200 characters')
   }
   if (options.backoff === undefined) return
   const { type, delay } = options.backoff ?? {}
   if (type !== 'fixed' && type !== 'exponential') {
-    throw invalidOption(`backoff.type is ${show(type)}; expected 'fixed' or 'exponential'.`)
+    throw wrongOption('backoff.type', type, "'fixed' or 'exponential'")
   }
   if (delay === undefined) throw invalidOption('backoff.delay is missing; expected milliseconds.')
   checkNumber('backoff.delay', delay, RANGES.delay)
 }
 
+/** Tells whether a value is a number that lies in a range. */
+export function isInRange(value: unknown, { min, max, isInteger }: Range): boolean {
+  return typeof value === 'number' && value >= min && value <= max && (!isInteger || Number.isInteger(value))
+}
+
 function checkNumber(name: string, value: number | undefined, range: Range): void {
-  if (value === undefined) return
-  const isInside = typeof value === 'number' && value >= range.min && value <= range.max
-  if (isInside && (!range.isInteger || Number.isInteger(value))) return
-  const kind = range.isInteger ? 'an integer' : 'a number'
-  const message = `${name} is ${show(value)}; expected ${kind} from ${range.min} to ${range.max}${range.unit}.`
-  throw invalidOption(message)
+  if (value === undefined || isInRange(value, range)) return
+  const span = `from ${range.min} to ${range.max}`
+  throw wrongOption(name, value, range.isInteger ? `an integer ${span}` : `a number ${span} milliseconds`)
 }
 
 /**
@@ -186,10 +150,22 @@ export function checkNames(who: string, options: unknown, names: readonly string
   throw invalidOption(message)
 }
 
+/** Checks that a value is one of a few words. @throws AfterJobsError `INVALID_OPTION` */
+export function checkChoice(what: string, value: unknown, choices: readonly string[]): void {
+  if (choices.some((choice) => choice === value)) return
+  throw wrongOption(what, value, choices.map(show).join(' or '))
+}
+
 /** Checks a number of things. @throws AfterJobsError `INVALID_OPTION` */
 export function checkCount(name: string, value: number): void {
   if (Number.isInteger(value) && value >= 1) return
-  throw invalidOption(`${name} is ${show(value)}; expected an integer of at least 1.`)
+  throw wrongOption(name, value, 'an integer of at least 1')
+}
+
+/** Checks for how many milliseconds a cache is to keep a record. @throws AfterJobsError `INVALID_OPTION` */
+export function checkTtl(who: string, ttl: number): number {
+  if (Number.isFinite(ttl)) return ttl
+  throw invalidOption(`${who} needs a ttl in milliseconds; got ${show(ttl)}.`)
 }
 
 /** Computes the milliseconds before the next attempt, after `attempt` of them (1 for the first). */

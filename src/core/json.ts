@@ -99,6 +99,11 @@ function describe(value: unknown): string {
 }
 
 /** Reads what a value calls itself: `[object Math]` is a `Math`. */
-function tagOf(value: unknown): string {
+export function tagOf(value: unknown): string {
   return Object.prototype.toString.call(value).slice(8, -1)
+}
+
+/** Copies what is plain JSON already. */
+export function copyData<T>(data: T): T {
+  return typeof data === 'object' && data !== null ? structuredClone(data) : data
 }

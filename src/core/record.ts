@@ -30,6 +30,12 @@ const CHECKS: Record<keyof JobRecord, Check> = {
   finishedAt: isNumberOrNull,
 }
 
+/** Tells whether a record is the next version of what is stored, which is what a cache compares before it sets. */
+export function isNext(stored: JobRecord | undefined, record: JobRecord): boolean {
+  if (stored === undefined) return record.version === 1
+  return stored.version === record.version - 1 && stored.incarnation === record.incarnation
+}
+
 /** Listed once, because every status that is read is checked. */
 const ENTRIES = Object.entries(CHECKS)
 

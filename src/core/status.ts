@@ -19,6 +19,14 @@ export const JOB_ERROR_CODES = [
 /** One of the reasons for which a job ends as an error. */
 export type JobErrorCode = (typeof JOB_ERROR_CODES)[number]
 
+/** Tells whether a value is one of the reasons. */
+export function isJobErrorCode(value: unknown): value is JobErrorCode {
+  return JOB_ERROR_CODES.some((code) => code === value)
+}
+
+/** What stands for the message of an unexpected error where that was not meant for users. */
+export const UNEXPECTED_FAILURE = 'The job failed unexpectedly'
+
 /** The one record of a token, as a cache stores it. It is never mutated: each change makes the next version of it. */
 export interface JobRecord {
   /** 1 when created, then one more with each write. */

@@ -1,5 +1,5 @@
 /** The longest wait that a timer of Node or a browser can take; a longer one would fire at once. */
-const MAX_TIMER = 2 ** 31 - 1
+export const MAX_TIMER: number = 2 ** 31 - 1
 
 /** A running timer. */
 export interface Timer {
@@ -37,24 +37,25 @@ export function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve))
 }
 
+/** Tells whether a promise settles within `ms` milliseconds. */
+export function settlesWithin(promise: Promise<unknown>, ms: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => resolve(false), Math.min(ms, MAX_TIMER))
+    const settle = () => {
+      clearTimeout(timer)
+      resolve(true)
+    }
+    promise.then(settle, settle)
+  })
+}
+
 /**
  * Settles as the promise does, or rejects after `ms` milliseconds with what `makeError` makes. What the promise does later
  * is ignored.
  */
-export function withTimeLimit<T>(promise: Promise<T>, ms: number, makeError: () => Error): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(makeError()), ms)
-    promise.then(
-      (value) => {
-        clearTimeout(timer)
-        resolve(value)
-      },
-      (error) => {
-        clearTimeout(timer)
-        reject(error)
-      },
-    )
-  })
+export async function withTimeLimit<T>(promise: Promise<T>, ms: number, makeError: () => Error): Promise<T> {
+  if (await settlesWithin(promise, ms)) return promise
+  throw makeError()
 }
 
 /** Resolves after `ms` milliseconds, or rejects with the signal's reason. */

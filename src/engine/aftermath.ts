@@ -1,6 +1,7 @@
 import { JobError } from '../core/errors'
 import type { FailureHook } from '../core/hook'
-import { failureHookName, type JobEnvelope } from '../core/job'
+import { failureHookName } from '../core/hook-name'
+import type { JobEnvelope } from '../core/job'
 import type { JobOutcome } from '../core/status'
 import { shortToken } from '../core/token'
 import type { JobEvents } from './events'

@@ -2,7 +2,15 @@ import { AfterJobsError } from '../core/errors'
 import type { FailureHook, Hook } from '../core/hook'
 import { show, type When } from '../core/job'
 import type { AfterJobs } from '../core/runtime'
-import { type AfterJobsMethods, APPLIED, type AttachOptions, alreadyApplied, bind, methodsOf } from './mixin'
+import {
+  type AfterJobsMethods,
+  APPLIED,
+  type AttachOptions,
+  alreadyApplied,
+  bind,
+  methodsOf,
+  OPTION_NAMES,
+} from './mixin'
 
 /** The members of an object, its hooks with the signature that they must have. */
 export type HooksOf<T> = {
@@ -32,7 +40,7 @@ export function applyToObject<T extends object>(
       'attachAfterJobs needs an object that can be extended; this one is frozen or sealed.',
     )
   }
-  const { binding, auto } = bind(options, makeDefault)
+  const { binding, auto } = bind('attachAfterJobs', makeDefault, [...OPTION_NAMES, 'name'], options)
   const methods: Record<PropertyKey, unknown> = { ...methodsOf(binding), [APPLIED]: true }
   checkReplaceable(service, [...Reflect.ownKeys(methods), ...(auto?.names ?? [])])
   for (const key of Reflect.ownKeys(methods)) {

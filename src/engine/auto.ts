@@ -1,5 +1,7 @@
-import { AfterJobsError, invalidOption } from '../core/errors'
-import { hookName, type JobId, show } from '../core/job'
+import { AfterJobsError } from '../core/errors'
+import { hookName } from '../core/hook-name'
+import { type JobId, wrongOption } from '../core/job'
+import { tagOf } from '../core/json'
 import { type Binding, displayName } from './binding'
 import { type Action, Follower, type OnEnqueueError } from './follower'
 import { numberCaller } from './token-scope'
@@ -141,8 +143,7 @@ export class AutoStart {
 
 function readActions(auto: Auto): Action[] {
   if (typeof auto !== 'object') {
-    const message = `auto is ${show(auto)}; expected names, like ['create'], or { create: (result, ...args) => id }.`
-    throw invalidOption(message)
+    throw wrongOption('auto', auto, "names, like ['create'], or { create: (result, ...args) => id }")
   }
   const entries = Array.isArray(auto)
     ? auto.map((name: string) => [name, undefined] as const)
@@ -150,8 +151,7 @@ function readActions(auto: Auto): Action[] {
   return [...new Map(entries)].map(([name, findId = findOwnId]) => {
     hookName('after', name)
     if (typeof findId === 'function') return { name, findId, started: new WeakMap() }
-    const message = `auto.${name} is ${show(findId)}; expected a function (result, ...args) => id.`
-    throw invalidOption(message)
+    throw wrongOption(`auto.${name}`, findId, 'a function (result, ...args) => id')
   })
 }
 
@@ -179,5 +179,5 @@ function isFunction(value: unknown): value is Method {
 
 /** Only a promise tells when an action is done. A lazy query, which runs when awaited, is the caller's to await. */
 function isPromise(value: unknown): value is Promise<unknown> {
-  return value instanceof Promise || Object.prototype.toString.call(value) === '[object Promise]'
+  return value instanceof Promise || tagOf(value) === 'Promise'
 }

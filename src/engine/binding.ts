@@ -1,5 +1,6 @@
 import { AfterJobsError } from '../core/errors'
-import { hookName, type JobId, readId, show } from '../core/job'
+import { hookName } from '../core/hook-name'
+import { type JobId, readId, show } from '../core/job'
 import type { AfterJobs } from '../core/runtime'
 import type { HookCall, UncheckedOptions } from './dispatcher'
 import { type Engine, engineOf } from './engine'

@@ -2,12 +2,13 @@ import { JobError } from '../core/errors'
 import { isFinal, type JobOutcome, outcomeOf } from '../core/status'
 import type { JobQueue, JobTakenOut } from '../ports/queue'
 import { type Aftermath, tags } from './aftermath'
+import { toError } from './ending'
 import type { Log } from './log'
 import type { StatusReader } from './reader'
+import type { Applied, RecordStore } from './record-store'
 import type { Registry } from './registry'
 import type { Run } from './run'
 import type { Runner } from './runner'
-import type { Applied, RecordStore } from './tracker'
 
 /** What a cancellation works with. */
 export interface CancellationParts {
@@ -110,8 +111,4 @@ export class Cancellation {
 
 function cancelled(message: string): JobOutcome & { status: 'error' } {
   return { status: 'error', code: 'cancelled', message }
-}
-
-function toError(reason: unknown): Error {
-  return reason instanceof Error ? reason : new JobError(String(reason))
 }

@@ -19,10 +19,10 @@ import type { JobEvents } from './events'
 import { HeldJobs } from './held-jobs'
 import type { Log } from './log'
 import { makeToken } from './make-token'
+import type { RecordStore } from './record-store'
 import { enqueueError, Refusals } from './refusals'
 import type { Registry } from './registry'
 import { currentScope } from './token-scope'
-import type { RecordStore } from './tracker'
 import { Transaction } from './transaction'
 
 /** Options of `executeJob` whose payload has not been checked. */
@@ -392,7 +392,8 @@ export class Dispatcher {
   }
 }
 
-function copyPayload(payload: unknown, hook: string): JsonValue | undefined {
+/** Copies a payload. @throws AfterJobsError `INVALID_PAYLOAD` */
+export function copyPayload(payload: unknown, hook: string): JsonValue | undefined {
   return copyJson(payload, { name: `The payload of ${hook}`, code: 'INVALID_PAYLOAD', maxBytes: MAX_PAYLOAD_BYTES })
 }
 

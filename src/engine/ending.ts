@@ -1,6 +1,6 @@
 import { JobError } from '../core/errors'
 import { show } from '../core/job'
-import { copyJson } from '../core/json'
+import { copyJson, tagOf } from '../core/json'
 import type { JobErrorCode, JobOutcome } from '../core/status'
 
 /** How a hook ended: what its status becomes, what its compensation is given, and whether another attempt may mend it. */
@@ -69,10 +69,11 @@ export function readThrown(thrown: unknown, hook: string): Ending {
 
 /** Asks for the shape: an error of another realm (vm, Jest) is no instance of this one's. */
 function isError(value: unknown): value is Error {
-  return value instanceof Error || Object.prototype.toString.call(value) === '[object Error]'
+  return value instanceof Error || tagOf(value) === 'Error'
 }
 
-function toError(value: unknown): Error {
+/** Makes an error of whatever was thrown. */
+export function toError(value: unknown): Error {
   return isError(value) ? value : new Error(String(value))
 }
 

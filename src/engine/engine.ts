@@ -1,7 +1,5 @@
-import { invalidOption } from '../core/errors'
-import { show } from '../core/job'
+import { wrongOption } from '../core/job'
 import type { AfterJobs } from '../core/runtime'
-import type { Aftermath } from './aftermath'
 import type { Dispatcher } from './dispatcher'
 import type { JobEvents } from './events'
 import type { Log } from './log'
@@ -12,7 +10,6 @@ import type { Workers } from './workers'
 export interface Engine {
   readonly dispatcher: Dispatcher
   readonly registry: Registry
-  readonly aftermath: Aftermath
   readonly events: JobEvents
   readonly workers: Workers
   readonly log: Log
@@ -28,5 +25,5 @@ export const ENGINE: unique symbol = Symbol.for('after-jobs.engine') as never
 export function engineOf(jobs: AfterJobs): Engine {
   const engine: Engine | undefined = (jobs as { [ENGINE]?: Engine } | undefined)?.[ENGINE]
   if (engine !== undefined) return engine
-  throw invalidOption(`jobs is ${show(jobs)}; expected a runtime made by createAfterJobs().`)
+  throw wrongOption('jobs', jobs, 'a runtime made by createAfterJobs()')
 }

@@ -1,4 +1,5 @@
-import type { JobEvent, JobEventName } from '../core/runtime'
+import { checkChoice } from '../core/job'
+import { JOB_EVENTS, type JobEvent, type JobEventName } from '../core/runtime'
 import type { Log } from './log'
 
 /** The job that an event is about. */
@@ -16,6 +17,7 @@ export class JobEvents {
   }
 
   on(name: JobEventName, listener: (event: JobEvent) => void): () => void {
+    checkChoice('The event', name, JOB_EVENTS)
     const listeners = this.#listeners.get(name) ?? new Set()
     this.#listeners.set(name, listeners)
     // A wrapper of its own, so that the same function can listen twice and each be taken off alone.
@@ -41,27 +43,6 @@ export class JobEvents {
       if (answer instanceof Promise) answer.catch(onThrow)
     } catch (error) {
       onThrow(error)
-    }
-  }
-}
-
-/** Wakes those who wait for something under a key, and brings them the news: a token's next record, or the end of work. */
-export class Bell<K, V = void> {
-  readonly #waiting = new Map<K, Set<(news: V) => void>>()
-
-  ring(key: K, news: V): void {
-    if (this.#waiting.size === 0) return
-    for (const wake of this.#waiting.get(key) ?? []) wake(news)
-  }
-
-  /** Listens until the answered function is called. */
-  listen(key: K, wake: (news: V) => void): () => void {
-    const waiting = this.#waiting.get(key) ?? new Set()
-    this.#waiting.set(key, waiting)
-    waiting.add(wake)
-    return () => {
-      waiting.delete(wake)
-      if (waiting.size === 0 && this.#waiting.get(key) === waiting) this.#waiting.delete(key)
     }
   }
 }

@@ -1,4 +1,5 @@
-import { hookName, type JobEnvelope, type JobId, readId, show } from '../core/job'
+import { hookName } from '../core/hook-name'
+import { type JobEnvelope, type JobId, readId, show } from '../core/job'
 import { type Binding, displayName, stateOf } from './binding'
 import type { HookCall } from './dispatcher'
 import { beginAction, endAction, noteToken, type TokenState } from './token-scope'

@@ -2,7 +2,7 @@ import type { JobEnvelope } from '../core/job'
 import type { JobOutcome } from '../core/status'
 import { tags } from './aftermath'
 import type { Log } from './log'
-import type { RecordStore } from './tracker'
+import type { RecordStore } from './record-store'
 import type { HeldJob, TransactionOwner } from './transaction'
 
 /** What held jobs are handled with. */

@@ -1,9 +1,8 @@
 import { invalidOption } from '../core/errors'
 import type { Hook } from '../core/hook'
-import { type JobId, MAX_PAYLOAD_BYTES } from '../core/job'
-import { copyJson } from '../core/json'
+import type { JobId } from '../core/job'
 import type { InlineHost } from './current-job'
-import type { HookCall, UncheckedOptions } from './dispatcher'
+import { copyPayload, type HookCall, type UncheckedOptions } from './dispatcher'
 import { type Ending, makeFinal, readReturn } from './ending'
 import { ProgressBar } from './progress'
 import { RunContext } from './run'
@@ -21,9 +20,8 @@ export function findParent(options: UncheckedOptions | undefined, hook: string):
 /** Runs a hook inside a running job, as a part of its current step. Answers the parent's token; throws what fails the parent. */
 export async function runInline(parent: InlineHost, call: HookCall, id: JobId, payload: unknown): Promise<string> {
   const { token, context } = parent.envelope
-  const bounds = { name: `The payload of ${call.hook}`, code: 'INVALID_PAYLOAD', maxBytes: MAX_PAYLOAD_BYTES } as const
   const { serviceName: service, hook: name } = call
-  const envelope = { ...parent.envelope, service, hook: name, id, payload: copyJson(payload, bounds) }
+  const envelope = { ...parent.envelope, service, hook: name, id, payload: copyPayload(payload, name) }
   const job = new RunContext(envelope, parent)
   const reporter = ProgressBar.openStep(parent.reporter)
   const hook = Reflect.get(call.service, name) as Hook

@@ -1,6 +1,6 @@
 import { AfterJobsError } from '../core/errors'
 import type { FailureHook, Hook } from '../core/hook'
-import { type JobId, type JobOptions, show, type When } from '../core/job'
+import { checkChoice, checkNames, type JobId, type JobOptions, type When } from '../core/job'
 import type { AfterJobs } from '../core/runtime'
 import { type Auto, AutoStart } from './auto'
 import { Binding } from './binding'
@@ -128,14 +128,11 @@ export function applyMixin<B extends AnyClass>(
   options: AfterJobsServiceOptions | undefined,
   makeDefault: () => AfterJobs,
 ): WithAfterJobs<B> {
-  if (typeof Base !== 'function') {
-    throw new AfterJobsError('INVALID_SERVICE', `withAfterJobs needs a class or options; got ${show(Base)}.`)
-  }
   if (Reflect.get(Base, APPLIED) === true) {
     if (options === undefined) return Base as unknown as WithAfterJobs<B>
     throw alreadyApplied(Base.name)
   }
-  const { binding, auto } = bind(options, makeDefault)
+  const { binding, auto } = bind('withAfterJobs', makeDefault, OPTION_NAMES, options)
   const Mixed = extend(Base, binding)
   if (auto === undefined) return Mixed
   abstract class Automatic extends (Mixed as AnyClass) {
@@ -154,9 +151,21 @@ export interface Bound {
   readonly auto: AutoStart | undefined
 }
 
-/** Makes what binds a service to its runtime. */
-export function bind(options: AttachOptions | undefined, makeDefault: () => AfterJobs): Bound {
-  const { jobs, auto, onEnqueueError = 'log', tokenScope, name } = options ?? {}
+/** The names of the options. */
+export const OPTION_NAMES: readonly string[] = ['jobs', 'auto', 'onEnqueueError', 'tokenScope']
+
+/** Makes what binds a service to its runtime. @throws AfterJobsError `INVALID_OPTION` for what the function `who` has not. */
+export function bind(
+  who: string,
+  makeDefault: () => AfterJobs,
+  names: readonly string[],
+  options: AttachOptions = {},
+): Bound {
+  // A misspelt `auto` would start no job, and nobody would be told.
+  checkNames(who, options, names)
+  const { jobs, auto, onEnqueueError = 'log', tokenScope, name } = options
+  checkChoice(`onEnqueueError of ${who}`, onEnqueueError, ['log', 'throw'])
+  if (tokenScope !== undefined) checkChoice(`tokenScope of ${who}`, tokenScope, ['instance'])
   const binding = new Binding({ jobs, tokenScope, name }, makeDefault)
   return { binding, auto: auto && new AutoStart(binding, auto, onEnqueueError) }
 }

@@ -1,7 +1,9 @@
 import { findFlaw } from '../core/envelope'
 import { AfterJobsError } from '../core/errors'
+import { copyData } from '../core/json'
 import type { JobStatusRecord } from '../core/runtime'
 import {
+  type DoneStatus,
   isFinal,
   type JobBirth,
   type JobChange,
@@ -12,13 +14,13 @@ import {
   unknownBirth,
   unknownStatus,
 } from '../core/status'
-import { withTimeLimit } from '../core/timer'
+import { MAX_TIMER, withTimeLimit } from '../core/timer'
 import { isToken } from '../core/token'
 import type { JobLookup, JobQueue } from '../ports/queue'
-import type { Bell } from './events'
+import type { Bell } from './bell'
 import type { Log } from './log'
 import { Memo } from './memo'
-import type { RecordStore } from './tracker'
+import type { RecordStore } from './record-store'
 
 /** A running job refreshes its record at least every 10 s; after three times that, the queue is asked. */
 const STALE_RUNNING = 30_000
@@ -153,15 +155,16 @@ export class StatusReader {
   }
 
   #show(token: string, record: JobRecord, hint: 'no_worker' | null): JobStatus {
+    const status = toStatus(token, record, hint) as DoneStatus
     // A copy, because a record in memory is shared by all who read it.
-    const own = isObject(record.result) ? { ...record, result: structuredClone(record.result) } : record
-    return toStatus(token, own, hint)
+    status.result = copyData(record.result)
+    return status
   }
 
   /** Shows what is for servers, too. */
   #showWhole(token: string, record: JobRecord, hint: 'no_worker' | null): JobStatusRecord {
     const status: JobStatusRecord = this.#show(token, record, hint)
-    status.context = isObject(record.context) ? structuredClone(record.context) : record.context
+    status.context = copyData(record.context)
     status.dueAt = record.dueAt
     return status
   }
@@ -285,10 +288,6 @@ function birthOf(lookup: JobLookup, at: number): JobBirth {
   return envelope !== undefined && findFlaw(envelope) === undefined ? envelope : unknownBirth(at)
 }
 
-function isObject(value: unknown): boolean {
-  return typeof value === 'object' && value !== null
-}
-
 function workerLost() {
   return { status: 'error', code: 'worker_lost', message: 'The job was lost together with its worker' } as const
 }
@@ -340,7 +339,7 @@ class Alarm {
         this.#signal?.removeEventListener('abort', wake)
         resolve()
       }
-      const timer = setTimeout(wake, ms)
+      const timer = setTimeout(wake, Math.min(ms, MAX_TIMER))
       this.#signal?.addEventListener('abort', wake, { once: true })
       this.#wake = wake
     })

@@ -1,10 +1,10 @@
-import { AfterJobsError } from '../core/errors'
+import { AfterJobsError, reasonOf } from '../core/errors'
 import type { JobEnvelope } from '../core/job'
 import type { JobOutcome } from '../core/status'
 import { withTimeLimit } from '../core/timer'
 import { type Aftermath, tags } from './aftermath'
 import type { Log } from './log'
-import type { Applied, RecordStore } from './tracker'
+import type { Applied, RecordStore } from './record-store'
 
 /** What refusals are decided with. */
 export interface RefusalParts {
@@ -116,11 +116,10 @@ export function enqueueError(
   const details = { cause, token, ...(accepted && { accepted }) }
   const isOwn = AfterJobsError.is(cause) && cause.code !== 'QUEUE_UNAVAILABLE'
   if (isOwn) return new AfterJobsError(cause.code, cause.message, details)
-  const reason = (cause instanceof Error ? cause.message : String(cause)).replace(/\.$/, '')
   const certainty = accepted ? 'Nobody can tell whether the queue accepted' : 'The queue did not accept'
   return new AfterJobsError(
     'ENQUEUE_FAILED',
-    `${certainty} ${service}.${hook}: ${reason}. Check that the queue is up.`,
+    `${certainty} ${service}.${hook}: ${reasonOf(cause)}. Check that the queue is up.`,
     details,
   )
 }

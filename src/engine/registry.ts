@@ -1,5 +1,6 @@
 import { AfterJobsError } from '../core/errors'
-import { isHookName, type JobEnvelope, show } from '../core/job'
+import { isHookName } from '../core/hook-name'
+import { type JobEnvelope, show } from '../core/job'
 
 type Factory = () => object | Promise<object>
 

@@ -1,5 +1,6 @@
 import type { JobContext } from '../core/hook'
 import type { JobEnvelope } from '../core/job'
+import { copyData } from '../core/json'
 import type { JobRecord, ProgressState } from '../core/status'
 import { startTimer, type Timer } from '../core/timer'
 import type { JobDelivery } from '../ports/queue'
@@ -223,8 +224,4 @@ export class RunContext implements JobContext {
   get signal(): AbortSignal {
     return this.#host.signal
   }
-}
-
-function copyData<T>(data: T): T {
-  return typeof data === 'object' && data !== null ? structuredClone(data) : data
 }

@@ -8,11 +8,12 @@ import { type Aftermath, tags } from './aftermath'
 import { type Ending, fail, readReturn, readThrown } from './ending'
 import type { JobEvents } from './events'
 import type { Log } from './log'
+import type { Applied, RecordStore } from './record-store'
 import type { Registry } from './registry'
 import { Run, type RunObserver } from './run'
 import { Strangers } from './strangers'
 import { enterScope } from './token-scope'
-import { type Applied, type Pulse, type RecordStore, Tracker } from './tracker'
+import { type Heartbeat, Tracker } from './tracker'
 
 /** So many runs of a job may crash before it is given up. */
 const MAX_CRASHES = 3
@@ -27,7 +28,7 @@ const HANDED_BACK: JobAnswer = { type: 'handed back', delay: 0 }
 export interface RunnerParts {
   readonly store: RecordStore
   readonly registry: Registry
-  readonly pulse: Pulse
+  readonly heartbeat: Heartbeat
   readonly aftermath: Aftermath
   readonly events: JobEvents
   readonly log: Log
@@ -104,7 +105,7 @@ export class Runner implements RunObserver {
   #finishLater(envelope: JobEnvelope, run: Run | undefined, answer: Promise<JobAnswer>): Promise<JobAnswer> {
     if (run !== undefined) {
       this.running.set(run.token, run)
-      this.#parts.pulse.start(this.running)
+      this.#parts.heartbeat.start(this.running)
     }
     return answer.then(
       (answered) => {
@@ -187,7 +188,7 @@ export class Runner implements RunObserver {
 
   /** Answers how the hook ended, or `undefined` when the run was abandoned before. */
   #callHook(run: Run, crashes: number): Ending | undefined | Promise<Ending | undefined> {
-    if (crashes >= MAX_CRASHES) return workerLost(crashes)
+    if (crashes >= MAX_CRASHES) return lostTooOften(crashes)
     // Aborted while it was being claimed: then the hook need not begin.
     if (run.isAborted) return readThrown(run.signal.reason, run.envelope.hook)
     const { timeout, hook } = run.envelope
@@ -352,7 +353,7 @@ function startHook(run: Run): Ending | undefined {
   }
 }
 
-function workerLost(crashes: number): Ending {
+function lostTooOften(crashes: number): Ending {
   return fail('worker_lost', `The worker of the job was lost ${crashes} times`)
 }
 

@@ -6,7 +6,7 @@ import { type Aftermath, tags } from './aftermath'
 import { fail } from './ending'
 import type { Log } from './log'
 import { Memo } from './memo'
-import type { RecordStore } from './tracker'
+import type { RecordStore } from './record-store'
 
 /** How long a worker hands back the jobs of a service that it does not know: a rolling deploy is over by then. */
 const MISSING_HOOK_LIMIT = 600_000

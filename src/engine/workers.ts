@@ -1,17 +1,15 @@
 import { AfterJobsError } from '../core/errors'
 import { checkCount } from '../core/job'
-import type { CloseOptions, Worker } from '../core/runtime'
-import { nextTurn } from '../core/timer'
+import type { Worker } from '../core/runtime'
+import { nextTurn, settlesWithin } from '../core/timer'
 import type { JobConsumer, JobQueue, JobRun } from '../ports/queue'
-import { Bell } from './events'
+import { Bell } from './bell'
 import type { Run } from './run'
 import { type ImmediateRun, makeRun, type Runner } from './runner'
 
 const DEFAULT_GRACE = 10_000
 /** How long a hook whose signal was aborted may take to end by itself before its job is handed back without it. */
-const LAST_WORDS = 500
-/** A longer timer would fire at once. */
-const MAX_WAIT = 2 ** 31 - 1
+const ABORT_GRACE = 500
 /** How often a queue that processes share is asked whether it is empty. */
 const DRAIN_INTERVAL = 250
 /** How long the end of what was handed back may take to be stored. */
@@ -32,7 +30,11 @@ export class Workers {
   constructor(queue: JobQueue, runner: Runner) {
     this.#queue = queue
     this.#runner = runner
-    if (queue.autoStart) this.#automatic = queue.consume(this.#runner.run)
+  }
+
+  /** Runs what comes, where the queue does not wait for `work()`. */
+  start(): void {
+    if (this.#queue.autoStart) this.#automatic = this.#queue.consume(this.#runner.run)
   }
 
   work(concurrency: number): Worker {
@@ -98,7 +100,7 @@ export class Workers {
   }
 
   /** Closes every consumer; then nothing of this process runs any more. */
-  async close({ grace = DEFAULT_GRACE }: CloseOptions): Promise<void> {
+  async close(grace: number): Promise<void> {
     this.#isClosed = true
     const stopped: Promise<unknown>[] = [...this.#singles]
     for (const worker of this.#workers) stopped.push(worker.close({ grace }))
@@ -136,7 +138,7 @@ export class Workers {
     if (await settlesWithin(stopped, grace)) return
     const reason = new AfterJobsError('CLOSED', 'The worker closes; the job goes back to the queue')
     for (const run of runs()) run.abort('closing', reason)
-    await settlesWithin(stopped, LAST_WORDS)
+    await settlesWithin(stopped, ABORT_GRACE)
     for (const run of runs()) run.abandon()
     await settlesWithin(stopped, HAND_BACK_LIMIT)
   }
@@ -159,16 +161,4 @@ function noteRuns({ immediate }: ImmediateRun, own: Set<string>): JobRun {
 function nobodyWorks(): AfterJobsError {
   const message = 'drain() would wait for ever: nothing in this process runs jobs. Call work() first, or runNext().'
   return new AfterJobsError('NO_WORKER', message)
-}
-
-/** Tells whether a promise settles in time. */
-function settlesWithin(promise: Promise<unknown>, ms: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(() => resolve(false), Math.min(ms, MAX_WAIT))
-    const settle = () => {
-      clearTimeout(timer)
-      resolve(true)
-    }
-    promise.then(settle, settle)
-  })
 }

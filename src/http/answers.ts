@@ -1,6 +1,6 @@
 import type { JsonValue } from '../core/json'
 import type { JobStatusRecord } from '../core/runtime'
-import { isFinal, unknownStatus } from '../core/status'
+import { isFinal, UNEXPECTED_FAILURE, unknownStatus } from '../core/status'
 import { secondsUntilNews } from './pace'
 
 /** What a face sends. The body is left out where the method is HEAD. */
@@ -16,7 +16,7 @@ export interface HttpAnswer {
 }
 
 /** What a watcher reads instead of the message of an unexpected error, which can hold internals. */
-const HIDDEN_MESSAGE = 'The job failed unexpectedly.'
+const HIDDEN_MESSAGE = `${UNEXPECTED_FAILURE}.`
 const JSON_TYPE = 'application/json; charset=utf-8'
 
 /** One and the same for a token that is unknown, malformed or another's, so that nobody can tell them apart. */

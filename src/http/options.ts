@@ -1,5 +1,5 @@
 import { invalidOption } from '../core/errors'
-import { checkNames, show } from '../core/job'
+import { checkNames, show, wrongOption } from '../core/job'
 import type { JsonValue } from '../core/json'
 import type { AfterJobs } from '../core/runtime'
 
@@ -51,7 +51,8 @@ export interface HandlerSettings<R> {
 }
 
 const SWITCHES = ['start', 'cancel', 'exposeErrors'] as const
-const NAMES: readonly string[] = ['basePath', 'authorize', ...SWITCHES]
+// Not spread: a bundler keeps what may have an effect, and the root entry takes one function of this file.
+const NAMES: readonly string[] = ['basePath', 'authorize', 'start', 'cancel', 'exposeErrors']
 const PATH = /^(\/[A-Za-z0-9\-._~!$&'()*+,;=:@%]+)*$/
 
 /**
@@ -61,7 +62,9 @@ const PATH = /^(\/[A-Za-z0-9\-._~!$&'()*+,;=:@%]+)*$/
  */
 export function checkOptions<R>(who: string, jobs: AfterJobs, options: JobHandlerOptions<R>): HandlerSettings<R> {
   if (typeof (jobs as Partial<AfterJobs> | null | undefined)?.record !== 'function') {
-    refuse(`${who} takes the runtime that createAfterJobs() makes as its first argument; got ${show(jobs)}.`)
+    throw invalidOption(
+      `${who} takes the runtime that createAfterJobs() makes as its first argument; got ${show(jobs)}.`,
+    )
   }
   // A misspelt `authorize` would open every status, and only TypeScript would have told.
   checkNames(who, options, NAMES)
@@ -73,14 +76,14 @@ export function checkOptions<R>(who: string, jobs: AfterJobs, options: JobHandle
 }
 
 function checkType(who: string, name: string, value: unknown, type: 'boolean' | 'function'): void {
-  if (value !== undefined && typeof value !== type) refuse(`${name} of ${who} is ${show(value)}; expected a ${type}.`)
+  if (value !== undefined && typeof value !== type) throw wrongOption(`${name} of ${who}`, value, `a ${type}`)
 }
 
 function checkBasePath(who: string, basePath: string): string {
   const path = typeof basePath === 'string' ? trimBasePath(basePath) : undefined
   if (path !== undefined && PATH.test(path)) return path
-  const message = `basePath of ${who} is ${show(basePath)}; expected the path of a URL, percent-encoded, without host and query, like '/jobs'.`
-  return refuse(message)
+  const expected = "the path of a URL, percent-encoded, without host and query, like '/jobs'"
+  throw wrongOption(`basePath of ${who}`, basePath, expected)
 }
 
 /** Gives a path, or a URL, one form: with a slash in front, where it has no host, and none at the end. */
@@ -93,8 +96,4 @@ export function trimBasePath(basePath: string): string {
 export function readNodeEnv(): string | undefined {
   const { process } = globalThis as { process?: { env?: Record<string, string | undefined> } }
   return process?.env?.NODE_ENV
-}
-
-function refuse(message: string): never {
-  throw invalidOption(message)
 }

@@ -1,5 +1,6 @@
-import { invalidOption } from '../core/errors'
-import { show } from '../core/job'
+import { checkNames, checkTtl, wrongOption } from '../core/job'
+import { tagOf } from '../core/json'
+import { isNext } from '../core/record'
 import type { JobRecord } from '../core/status'
 import { shortToken } from '../core/token'
 import type { JobCache, JobCacheEntry } from '../ports/cache'
@@ -7,7 +8,7 @@ import { createGuard } from './guard'
 import type { KeyvLike, KeyvLikeEntry } from './keyv-like'
 import { locksOf } from './locks'
 import { fromRaw, toValue } from './records'
-import { openStore } from './store'
+import { can, openStore } from './store'
 
 export type { KeyvLike } from './keyv-like'
 
@@ -49,6 +50,8 @@ const LOCK_LIMIT = 10_000
  * const jobs = createAfterJobs({ cache: keyvCache(new Keyv({ store: new KeyvSqlite('sqlite://jobs.db') })) })
  */
 export function keyvCache(keyv: KeyvLike, options: KeyvCacheOptions = {}): JobCache {
+  if (!can(keyv, 'get') || !can(keyv, 'set')) throw wrongOption('keyvCache(keyv)', keyv, 'a Keyv')
+  checkNames('keyvCache', options, ['prefix', 'mirror'])
   const { prefix = 'traitement', mirror = false } = options
   const store = openStore(keyv)
   const guard = createGuard(keyv, CALL_LIMIT)
@@ -100,13 +103,9 @@ export function keyvCache(keyv: KeyvLike, options: KeyvCacheOptions = {}): JobCa
 /** Says of each entry whether it is the next version of what is stored, the entries before it included. */
 function compare(entries: readonly JobCacheEntry[], stored: Map<string, JobRecord | undefined>): boolean[] {
   return entries.map(({ token, record }) => {
-    const current = stored.get(token)
-    const isNext =
-      current === undefined
-        ? record.version === 1
-        : current.version === record.version - 1 && current.incarnation === record.incarnation
-    if (isNext) stored.set(token, record)
-    return isNext
+    const fits = isNext(stored.get(token), record)
+    if (fits) stored.set(token, record)
+    return fits
   })
 }
 
@@ -118,11 +117,10 @@ function mirrorOf(key: string, { record, ttl }: JobCacheEntry): KeyvLikeEntry[] 
 
 /** Keyv takes 0 for "never expires", and Redis no fractions. */
 function toTtl(ttl: number): number {
-  if (Number.isFinite(ttl)) return Math.max(1, Math.ceil(ttl))
-  throw invalidOption(`keyvCache needs a ttl in milliseconds; got ${show(ttl)}.`)
+  return Math.max(1, Math.ceil(checkTtl('keyvCache', ttl)))
 }
 
 /** By its tag, because a Map of another realm (vm, Jest) is no instance of this one's. */
 function isMap(store: unknown): boolean {
-  return Object.prototype.toString.call(store) === '[object Map]'
+  return tagOf(store) === 'Map'
 }

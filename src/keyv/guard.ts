@@ -1,4 +1,4 @@
-import { AfterJobsError } from '../core/errors'
+import { AfterJobsError, reasonOf } from '../core/errors'
 import type { ErrorEmitter, KeyvLike } from './keyv-like'
 import { can } from './store'
 
@@ -71,7 +71,6 @@ function findEmitters(keyv: KeyvLike): ErrorEmitter[] {
 
 function toFailure(what: string, cause: unknown): AfterJobsError {
   if (AfterJobsError.is(cause)) return cause
-  const reason = (cause instanceof Error ? cause.message : String(cause)).replace(/\.$/, '')
-  const message = `keyvCache could not ${what}: ${reason}. Check that the store behind the Keyv is up.`
+  const message = `keyvCache could not ${what}: ${reasonOf(cause)}. Check that the store behind the Keyv is up.`
   return new AfterJobsError('CACHE_UNAVAILABLE', message, { cause })
 }

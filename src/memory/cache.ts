@@ -1,5 +1,5 @@
-import { invalidOption } from '../core/errors'
-import { show } from '../core/job'
+import { checkTtl } from '../core/job'
+import { isNext } from '../core/record'
 import type { JobRecord } from '../core/status'
 import type { JobCache } from '../ports/cache'
 import { createTable, findRow, isAlive, put, Sweeper } from './records'
@@ -24,7 +24,7 @@ export function memoryCache(): JobCache {
 
   function write(token: string, record: JobRecord, ttl: number, now = Date.now()): boolean {
     if (!isNext(read(token, now), record)) return false
-    const expiry = now + checkTtl(ttl)
+    const expiry = now + checkTtl('memoryCache', ttl)
     put(table, token, record, expiry)
     sweeper.expect(expiry)
     return true
@@ -39,14 +39,4 @@ export function memoryCache(): JobCache {
   }
   // Not enumerable: who spreads this cache to put a method of their own in must not be passed over.
   return Object.defineProperty(cache, 'immediate', { value: { read, write } })
-}
-
-function isNext(stored: JobRecord | undefined, record: JobRecord): boolean {
-  if (stored === undefined) return record.version === 1
-  return stored.version === record.version - 1 && stored.incarnation === record.incarnation
-}
-
-function checkTtl(ttl: number): number {
-  if (Number.isFinite(ttl)) return ttl
-  throw invalidOption(`memoryCache needs a ttl in milliseconds; got ${show(ttl)}.`)
 }

@@ -1,7 +1,7 @@
 import { AsyncResource } from 'node:async_hooks'
 import PQueue from 'p-queue'
 import { AfterJobsError } from '../core/errors'
-import { checkCount, type JobEnvelope } from '../core/job'
+import { checkCount, checkNames, dedupeKey, type JobEnvelope } from '../core/job'
 import { nextTurn, startTimer, type Timer } from '../core/timer'
 import type {
   ImmediateQueue,
@@ -103,6 +103,7 @@ interface State {
  * const jobs = createAfterJobs({ queue: memoryQueue({ concurrency: 10 }) })
  */
 export function memoryQueue(options: MemoryQueueOptions = {}): MemoryQueue {
+  checkNames('memoryQueue', options, ['concurrency', 'autoStart', 'maxWaiting'])
   const { concurrency = 4, autoStart = true, maxWaiting = 100_000 } = options
   for (const [name, value] of Object.entries({ concurrency, maxWaiting })) {
     if (value !== Number.POSITIVE_INFINITY) checkCount(`memoryQueue({ ${name} })`, value)
@@ -220,10 +221,6 @@ function acceptOne(state: State, envelope: JobEnvelope, service: object | undefi
   if (envelope.delay > 0 && !state.ignoresDelays) postpone(state, entry, envelope.delay)
   else arrive(state, entry)
   return envelope.token
-}
-
-function dedupeKey({ service, hook, dedupe }: JobEnvelope): string {
-  return `${service}\n${hook}\n${dedupe}`
 }
 
 /** Lets a job in with the next turn of the event loop, so that none starts in the tick of its caller. */

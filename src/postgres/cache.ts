@@ -1,12 +1,11 @@
-import { AfterJobsError } from '../core/errors'
-import { show } from '../core/job'
+import { AfterJobsError, reasonOf } from '../core/errors'
+import { checkTtl } from '../core/job'
 import { shortToken } from '../core/token'
 import type { JobCache, JobCacheEntry } from '../ports/cache'
 import { type PostgresCacheOptions, readCacheSettings } from './cache-settings'
 import { Gatherer } from './gatherer'
 import type { PoolLike } from './pool'
 import { fromRow } from './row'
-import { reasonOf } from './source'
 import { StatusTable } from './status-table'
 
 /** Milliseconds that a call may take. */
@@ -52,14 +51,14 @@ export function postgresCache(target: string | PoolLike | PostgresCacheOptions):
       return row && fromRow(token, row)
     },
     async write(token, record, ttl) {
-      const entry = { token, record, ttl: checkTtl(ttl) }
+      const entry = { token, record, ttl: checkTtl('postgresCache', ttl) }
       return call(
         () => `write job ${shortToken(token)}`,
         () => write(entry),
       )
     },
     async writeMany(entries) {
-      for (const { ttl } of entries) checkTtl(ttl)
+      for (const { ttl } of entries) checkTtl('postgresCache', ttl)
       return call(
         () => `write ${entries.length} jobs`,
         () => Promise.all(entries.map(write)),
@@ -67,11 +66,6 @@ export function postgresCache(target: string | PoolLike | PostgresCacheOptions):
     },
     close: () => table.close(),
   }
-}
-
-function checkTtl(ttl: number): number {
-  if (Number.isFinite(ttl)) return ttl
-  throw new AfterJobsError('INVALID_OPTION', `postgresCache needs a ttl in milliseconds; got ${show(ttl)}.`)
 }
 
 function unavailable(what: string, cause: unknown): AfterJobsError {

@@ -3,7 +3,7 @@ import { openEmbedded, type PGliteLike } from './embedded'
 import type { PoolLike } from './pool'
 import { openServer } from './server'
 
-export type { Database, Listening } from './database-port'
+export type { Database } from './database-port'
 
 /** Where a database is: exactly one of these is given. */
 export interface DatabaseSource {

@@ -1,9 +1,8 @@
-import { AfterJobsError } from '../core/errors'
+import { AfterJobsError, reasonOf } from '../core/errors'
 import { withTimeLimit } from '../core/timer'
 import { type Database, openDatabase } from './database'
 import { loadPeer } from './peer'
 import type { PgBossLike, Settings } from './settings'
-import { reasonOf } from './source'
 import { type Statements, writeStatements } from './statements'
 
 /** What is there once pg-boss has its tables. */

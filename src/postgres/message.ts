@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
-import type { JobEnvelope } from '../core/job'
-import { JOB_ERROR_CODES, type JobOutcome } from '../core/status'
+import { dedupeKey, type JobEnvelope } from '../core/job'
+import { isJobErrorCode, type JobOutcome, UNEXPECTED_FAILURE } from '../core/status'
 
 /** What `jsonb` refuses, though JSON has it: the character 0, and halves of surrogate pairs. */
 const NOT_IN_JSONB = /\\u(0000|d[89a-f])/i
@@ -10,9 +10,9 @@ export type MessageRow = readonly [string, JobEnvelope | string, number, number,
 
 /** Says how pg-boss is to keep a job. */
 export function toRow(envelope: JobEnvelope): MessageRow {
-  const { token, service, hook, delay, priority, dedupe } = envelope
+  const { token, delay, priority, dedupe } = envelope
   // Hashed, because an index takes no text of any length.
-  const key = dedupe === null ? null : createHash('sha256').update(`${service}\n${hook}\n${dedupe}`).digest('hex')
+  const key = dedupe === null ? null : createHash('sha256').update(dedupeKey(envelope)).digest('hex')
   return [token, envelope, priority, Math.ceil(delay), key]
 }
 
@@ -24,7 +24,7 @@ export function writeRows(rows: readonly MessageRow[]): string {
 }
 
 /** Makes a value one that `jsonb` takes: as a text where it must be. */
-export function toJsonb<T>(value: T): T | string {
+function toJsonb<T>(value: T): T | string {
   const text = JSON.stringify(value)
   return NOT_IN_JSONB.test(text) ? text : value
 }
@@ -44,7 +44,7 @@ export function toFailures(attempt: string | null): number {
 /** Says what is kept of an end. What was not meant for users stays out of the queue. */
 export function toOutput(outcome: JobOutcome): unknown {
   const isPrivate = outcome.status === 'error' && outcome.code === 'unexpected'
-  return toJsonb(isPrivate ? { ...outcome, message: 'The job failed unexpectedly' } : outcome)
+  return toJsonb(isPrivate ? { ...outcome, message: UNEXPECTED_FAILURE } : outcome)
 }
 
 /** Reads how a job ended; `undefined` for what no worker of ours wrote. */
@@ -53,7 +53,7 @@ export function toOutcome(text: string | null): JobOutcome | undefined {
   if (typeof output !== 'object' || output === null || !('status' in output)) return undefined
   if (output.status === 'done') return output as JobOutcome
   const { code, message } = output as { code?: unknown; message?: unknown }
-  const isOurs = output.status === 'error' && JOB_ERROR_CODES.some((known) => known === code)
+  const isOurs = output.status === 'error' && isJobErrorCode(code)
   return isOurs && typeof message === 'string' ? (output as JobOutcome) : undefined
 }
 

@@ -50,12 +50,6 @@ export function refusal(who: string, option: string, value: unknown, expected: s
   return invalidOption(`${who}({ ${option} }) is ${show(value)}; expected ${expected}.`)
 }
 
-/** Says why a database cannot be used. An error of several addresses has no message of its own. */
-export function reasonOf(cause: unknown): string {
-  const { message, code } = cause as { message?: unknown; code?: unknown }
-  return String(message || code || cause).replace(/\.$/, '')
-}
-
 function isPool(value: unknown): boolean {
   return hasMethods(value, 'query', 'connect')
 }

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
-import { AfterJobsError } from '../core/errors'
-import { show } from '../core/job'
+import { invalidOption } from '../core/errors'
+import { checkNames, checkTtl, wrongOption } from '../core/job'
 import type { JobRecord } from '../core/status'
 import { shortToken } from '../core/token'
 import type { JobCache, JobCacheEntry } from '../ports/cache'
@@ -75,7 +75,8 @@ export function redisCache(target: string | KeyvRedisLike | RedisCacheOptions): 
 }
 
 async function compareAndSet(client: RecordClient, key: string, record: JobRecord, ttl: number): Promise<boolean> {
-  const expected = record.version === 1 ? '' : fenceOf({ ...record, version: record.version - 1 })
+  const { version, incarnation } = record
+  const expected = version === 1 ? '' : fenceOf({ version: version - 1, incarnation })
   const words = toHash(record)
   words.unshift(expected, String(ttl))
   try {
@@ -95,8 +96,7 @@ function runScript(client: RecordClient, key: string, words: string[]): Promise<
 }
 
 function toTtl(ttl: number): number {
-  if (Number.isFinite(ttl)) return Math.max(1, Math.ceil(ttl))
-  throw new AfterJobsError('INVALID_OPTION', `redisCache needs a ttl in milliseconds; got ${show(ttl)}.`)
+  return Math.max(1, Math.ceil(checkTtl('redisCache', ttl)))
 }
 
 function readOptions(target: string | KeyvRedisLike | RedisCacheOptions) {
@@ -108,10 +108,11 @@ function readOptions(target: string | KeyvRedisLike | RedisCacheOptions) {
   if (url === undefined ? !isClient : !isRedisUrl(url)) {
     const expected =
       "a URL like 'redis://localhost:6379', a KeyvRedis, or { url } or { client } with a node-redis client"
-    throw new AfterJobsError('INVALID_OPTION', `redisCache got ${showTarget(url ?? target)}; expected ${expected}.`)
+    throw invalidOption(`redisCache got ${showTarget(url ?? target)}; expected ${expected}.`)
   }
+  checkNames('redisCache', options, ['url', 'client', 'prefix'])
   if (typeof prefix === 'string' && prefix !== '') return { url, client, prefix }
-  throw new AfterJobsError('INVALID_OPTION', `redisCache({ prefix }) is ${show(prefix)}; expected a text.`)
+  throw wrongOption('redisCache({ prefix })', prefix, 'a text')
 }
 
 function isKeyvRedis(value: unknown): value is KeyvRedisLike {

@@ -1,4 +1,4 @@
-import { AfterJobsError } from '../core/errors'
+import { AfterJobsError, reasonOf } from '../core/errors'
 import { withTimeLimit } from '../core/timer'
 import { borrow, type Connection, isReady as isConnectionReady, type Lease } from './connections'
 import { loadPeer } from './peer'
@@ -126,7 +126,7 @@ export class RedisCalls {
   #makeLateError(): Error {
     const isOut = this.#current === undefined || !isReady(this.#current)
     const trouble = this.#readTrouble()
-    const reason = isOut && trouble !== undefined ? ` (${trouble.message})` : ''
+    const reason = isOut && trouble !== undefined ? ` (${reasonOf(trouble)})` : ''
     return new Error(`Redis gave no answer within ${CALL_LIMIT} ms${reason}`, { cause: trouble })
   }
 }
@@ -166,8 +166,6 @@ function isReady(client: RecordClient): boolean {
 }
 
 function unavailable(what: () => string, cause: unknown): AfterJobsError {
-  const reason = (cause instanceof Error ? cause.message : String(cause)).replace(/\.$/, '')
-  return new AfterJobsError('CACHE_UNAVAILABLE', `redisCache could not ${what()}: ${reason}. Check that Redis is up.`, {
-    cause,
-  })
+  const message = `redisCache could not ${what()}: ${reasonOf(cause)}. Check that Redis is up.`
+  return new AfterJobsError('CACHE_UNAVAILABLE', message, { cause })
 }

@@ -1,4 +1,4 @@
-import { AfterJobsError } from '../core/errors'
+import { AfterJobsError, reasonOf } from '../core/errors'
 import { withTimeLimit } from '../core/timer'
 import { type CorkableStream, joinWrites } from './join-writes'
 import { loadPeer } from './peer'
@@ -163,7 +163,7 @@ function copy(connection: Connection, options: object): Connection {
 }
 
 function tooLate({ trouble }: OpenConnection): AfterJobsError {
-  const reason = trouble === undefined ? '' : ` (${trouble.message})`
+  const reason = trouble === undefined ? '' : ` (${reasonOf(trouble)})`
   return unavailable(new Error(`there was no connection within ${READY_LIMIT} ms${reason}`, { cause: trouble }))
 }
 
@@ -175,6 +175,5 @@ export function isReady({ status, isCluster }: Connection): boolean {
 /** Makes the error of a queue that cannot be reached. */
 export function unavailable(cause: unknown): AfterJobsError {
   if (AfterJobsError.is(cause)) return cause
-  const reason = cause instanceof Error ? cause.message : String(cause)
-  return new AfterJobsError('QUEUE_UNAVAILABLE', `The queue in Redis cannot be reached: ${reason}`, { cause })
+  return new AfterJobsError('QUEUE_UNAVAILABLE', `The queue in Redis cannot be reached: ${reasonOf(cause)}`, { cause })
 }

@@ -1,5 +1,6 @@
 import type { Job } from 'bullmq'
 import { Lock } from '../core/lock'
+import { sleep } from '../core/timer'
 import type { JobAnswer, JobDelivery, JobRun } from '../ports/queue'
 import { OWN_BACKOFF, toEnvelope, toReason } from './message'
 
@@ -82,7 +83,7 @@ async function handBack(delivery: Delivery, lock: string, delay: number): Promis
       // Another worker has the job by now.
       if (isRefusal(error)) return
     }
-    await new Promise((resolve) => setTimeout(resolve, RETRY_PAUSE))
+    await sleep(RETRY_PAUSE)
   }
 }
 

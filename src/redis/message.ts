@@ -1,5 +1,5 @@
-import type { JobEnvelope } from '../core/job'
-import { JOB_ERROR_CODES, type JobErrorCode, type JobOutcome } from '../core/status'
+import { dedupeKey, type JobEnvelope } from '../core/job'
+import { isJobErrorCode, type JobOutcome, UNEXPECTED_FAILURE } from '../core/status'
 
 /** BullMQ runs lower priorities first, from 1 on; 0 would overtake them all. */
 const LOWEST = 1_001
@@ -18,14 +18,15 @@ export interface MessageOptions {
 export const OWN_BACKOFF = 'after-jobs'
 
 /** Says how BullMQ is to keep a job. */
-export function toOptions({ token, service, hook, delay, priority, attempts, dedupe }: JobEnvelope): MessageOptions {
+export function toOptions(envelope: JobEnvelope): MessageOptions {
+  const { token, delay, priority, attempts, dedupe } = envelope
   return {
     // The token: the same job twice is one job.
     jobId: token,
     priority: LOWEST - priority,
     ...(delay > 0 && { delay: Math.ceil(delay) }),
     ...(attempts > 1 && { attempts, backoff: { type: OWN_BACKOFF } }),
-    ...(dedupe !== null && { deduplication: { id: `${service}\n${hook}\n${dedupe}` } }),
+    ...(dedupe !== null && { deduplication: { id: dedupeKey(envelope) } }),
   }
 }
 
@@ -37,15 +38,13 @@ export function toEnvelope(token: string | undefined, data: unknown): JobEnvelop
 
 /** Writes down why a job failed, for BullMQ and whoever looks into it. What was not meant for users stays out of the queue. */
 export function toReason({ code, message }: JobOutcome & { status: 'error' }): string {
-  return code === 'unexpected' ? `${code}: The job failed unexpectedly` : `${code}: ${message}`
+  return `${code}: ${code === 'unexpected' ? UNEXPECTED_FAILURE : message}`
 }
 
 /** Reads how a job ended; `undefined` for what no worker of ours wrote. */
 export function toOutcome(returned: unknown, reason: string | undefined): JobOutcome | undefined {
   const [, code, message] = /^(\w+): (.*)$/s.exec(reason ?? '') ?? []
-  if (JOB_ERROR_CODES.some((known) => known === code)) {
-    return { status: 'error', code: code as JobErrorCode, message: message ?? '' }
-  }
+  if (isJobErrorCode(code)) return { status: 'error', code, message: message ?? '' }
   const isOurs = typeof returned === 'object' && returned !== null && 'status' in returned && returned.status === 'done'
   return isOurs ? (returned as JobOutcome) : undefined
 }

@@ -1,7 +1,7 @@
 import type { Job, Queue } from 'bullmq'
 import { AfterJobsError } from '../core/errors'
 import type { JobEnvelope } from '../core/job'
-import { withTimeLimit } from '../core/timer'
+import { settlesWithin } from '../core/timer'
 import type { JobConsumer, JobLookup, JobQueue, JobRun, QueueHealth, QueueListener } from '../ports/queue'
 import { type Connections, openConnections, unavailable } from './connections'
 import { type ConsumerParts, type JobWorker, makeWorker, runSingle } from './consumer'
@@ -20,7 +20,7 @@ interface State {
   readonly settings: Settings
   readonly connections: Connections
   readonly workers: Set<JobWorker>
-  readonly listener: QueueListener
+  listener: QueueListener
   engine: Promise<Engine> | undefined
   /** The worker of `runOne`. */
   single: JobWorker | undefined
@@ -28,6 +28,8 @@ interface State {
   isClosed: boolean
 }
 
+/** Hears nothing, for a queue that no runtime has. */
+const DEAF: QueueListener = { onCancelled: () => {}, onLost: () => {}, onTrouble: () => {} }
 /** How long the workers may take to close when nobody waits for them any more, in milliseconds. */
 const CLOSE_LIMIT = 1_000
 const WAITING = ['wait', 'prioritized', 'delayed'] as const
@@ -43,15 +45,9 @@ const WAITING = ['wait', 'prioritized', 'delayed'] as const
  */
 export function redisQueue(target: string | RedisQueueOptions): JobQueue {
   const settings = readSettings(typeof target === 'string' ? { url: target } : target)
-  let listener: QueueListener = { onCancelled: () => {}, onLost: () => {}, onTrouble: () => {} }
-  const heard: QueueListener = {
-    onCancelled: (token) => listener.onCancelled(token),
-    onLost: (token) => listener.onLost(token),
-    onTrouble: (error) => listener.onTrouble(error),
-  }
-  const connections = openConnections(settings.target, (error) => heard.onTrouble(unavailable(error)))
+  const connections = openConnections(settings.target, (error) => state.listener.onTrouble(unavailable(error)))
   const state: State = {
-    ...{ settings, connections, listener: heard, workers: new Set<JobWorker>() },
+    ...{ settings, connections, listener: DEAF, workers: new Set<JobWorker>() },
     ...{ engine: undefined, single: undefined, hearing: undefined, isClosed: false },
   }
   return {
@@ -63,8 +59,8 @@ export function redisQueue(target: string | RedisQueueOptions): JobQueue {
     runOne: (run) => runOne(state, run),
     find: (token) => asking(state, ({ queue }) => find(state, queue, token)),
     cancel: (token) => asking(state, ({ queue }) => cancel(state, queue, token)),
-    listen(newListener) {
-      listener = newListener
+    listen(listener) {
+      state.listener = listener
     },
     health: () => asking(state, ({ queue }) => readHealth(queue)),
     close: () => close(state),
@@ -236,9 +232,7 @@ async function close(state: State): Promise<[]> {
   const closings = [...workers].map((worker) => worker.close(true))
   if (engine !== undefined) closings.push(engine.then(({ queue }) => queue.close()))
   const closed = Promise.allSettled(closings)
-  await withTimeLimit(closed, CLOSE_LIMIT, () => new Error('Redis is away')).catch(() => {
-    for (const worker of workers) worker.abandon().catch(() => {})
-  })
+  if (!(await settlesWithin(closed, CLOSE_LIMIT))) for (const worker of workers) worker.abandon().catch(() => {})
   connections.close()
   return []
 }

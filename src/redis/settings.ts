@@ -1,5 +1,5 @@
-import { AfterJobsError } from '../core/errors'
-import { show } from '../core/job'
+import { invalidOption } from '../core/errors'
+import { checkNames, wrongOption } from '../core/job'
 import type { RedisLike } from './connections'
 import { isRedisUrl, showTarget } from './url'
 
@@ -22,20 +22,22 @@ export interface RedisQueueOptions {
 /** The options of a queue, checked and complete. */
 export type Settings = Required<Omit<RedisQueueOptions, 'url' | 'connection'>> & { readonly target: string | RedisLike }
 
+const NAMES = ['url', 'connection', 'name', 'prefix', 'lockDuration', 'stalledInterval']
+
 /** Checks the options of a queue. @throws AfterJobsError `INVALID_OPTION` */
 export function readSettings(options: RedisQueueOptions): Settings {
   const { name = 'after-jobs', prefix = 'bull', lockDuration = 30_000, stalledInterval = 5_000 } = options ?? {}
   const target = readTarget(options)
+  checkNames('redisQueue', options, NAMES)
   if (typeof name !== 'string' || !/^[^:]+$/.test(name)) {
-    throw new AfterJobsError('INVALID_OPTION', `redisQueue({ name }) is ${show(name)}; expected a text without colons.`)
+    throw wrongOption('redisQueue({ name })', name, 'a text without colons')
   }
   if (typeof prefix !== 'string' || prefix === '') {
-    throw new AfterJobsError('INVALID_OPTION', `redisQueue({ prefix }) is ${show(prefix)}; expected a text.`)
+    throw wrongOption('redisQueue({ prefix })', prefix, 'a text')
   }
   for (const [option, value] of Object.entries({ lockDuration, stalledInterval })) {
     if (Number.isFinite(value) && value >= 100) continue
-    const message = `redisQueue({ ${option} }) is ${show(value)}; expected at least 100 milliseconds.`
-    throw new AfterJobsError('INVALID_OPTION', message)
+    throw wrongOption(`redisQueue({ ${option} })`, value, 'at least 100 milliseconds')
   }
   return { target, name, prefix: tag(prefix, target), lockDuration, stalledInterval }
 }
@@ -45,7 +47,7 @@ function readTarget(options: RedisQueueOptions | undefined): string | RedisLike 
   if (isRedisUrl(target)) return target
   if (typeof target === 'object' && typeof target?.duplicate === 'function') return target
   const expected = "a URL like 'redis://localhost:6379', or { url } or { connection } with an ioredis connection"
-  throw new AfterJobsError('INVALID_OPTION', `redisQueue got ${showTarget(target)}; expected ${expected}.`)
+  throw invalidOption(`redisQueue got ${showTarget(target)}; expected ${expected}.`)
 }
 
 /** In a cluster all keys of a queue must lie on one node, which only a hash tag sees to. */

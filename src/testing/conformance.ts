@@ -1,3 +1,5 @@
+import { sleep } from '../core/timer'
+
 /** What a conformance suite needs of a test framework: the `test` and `expect` of Vitest or Jest fit, node:test's `test` too. */
 export interface ConformanceTools {
   test: (name: string, run: () => Promise<void>) => unknown
@@ -9,6 +11,6 @@ export async function until(isTrue: () => boolean | Promise<boolean>, limit = 5_
   const deadline = Date.now() + limit
   while (!(await isTrue())) {
     if (Date.now() > deadline) throw new Error(`It did not become true within ${limit} ms: ${isTrue}`)
-    await new Promise((resolve) => setTimeout(resolve, 5))
+    await sleep(5)
   }
 }

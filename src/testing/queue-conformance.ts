@@ -11,9 +11,8 @@ interface Delivered {
   delivery: JobDelivery
 }
 
-type Tools = ConformanceTools
 type MakeQueue = () => JobQueue | Promise<JobQueue>
-type Trial = (queue: JobQueue, tools: Tools) => Promise<void>
+type Trial = (queue: JobQueue, tools: ConformanceTools) => Promise<void>
 
 /**
  * Tests each promise of the {@link JobQueue} port on an adapter. Each test makes a queue of its own and closes it; a queue
@@ -23,7 +22,7 @@ type Trial = (queue: JobQueue, tools: Tools) => Promise<void>
  * import { expect, test } from 'vitest'
  * queueConformance({ test, expect }, () => memoryQueue({ autoStart: false }))
  */
-export function queueConformance(tools: Tools, makeQueue: MakeQueue): void {
+export function queueConformance(tools: ConformanceTools, makeQueue: MakeQueue): void {
   for (const [promise, trial] of Object.entries(TRIALS)) {
     tools.test(`a queue ${promise}`, async () => {
       const queue = await makeQueue()

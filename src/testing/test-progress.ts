@@ -34,12 +34,15 @@ export function createTestProgress(): TestProgress {
       if (text !== null) labels.push(text)
     },
   }
-  const host = { signal, isAborted: false, touch: () => {} }
-  const bar = new ProgressBar(host, root)
-  const abort = (reason?: unknown) => {
-    controller.abort(reason)
-    host.isAborted = true
+  const host = {
+    signal,
+    get isAborted() {
+      return signal.aborted
+    },
+    touch: () => {},
   }
+  const bar = new ProgressBar(host, root)
+  const abort = (reason?: unknown) => controller.abort(reason)
   return Object.defineProperties(bar, {
     percent: { get: () => ProgressBar.read(bar).progress },
     labels: { value: labels },

@@ -34,6 +34,8 @@ export const MALFORMED: Readonly<Record<string, unknown>> = {
   'has a context of a megabyte': forge({ context: { user: MEGABYTE } }),
   'has an object as its id': forge({ id: { toString: 'x' } }),
   'wants a million attempts': forge({ attempts: 1e6 }),
+  'wants half an attempt': forge({ attempts: 1.5 }),
+  'waits for ten years': forge({ delay: 315_360_000_000 }),
   'is empty': {},
   'is a list': ['afterCreateJob'],
   'is a text': 'afterCreateJob',

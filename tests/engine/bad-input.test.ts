@@ -331,6 +331,39 @@ test.each([
   expect(() => attachAfterJobs({}, options)).toThrow(expected as Error)
 })
 
+test.each<[string, unknown, RegExp]>([
+  ['atuo', ['create'], /atuo.*auto/],
+  ['onEnqueueError', 'reject', /onEnqueueError.*'reject'.*'log' or 'throw'/],
+  ['onEnqueueError', null, /onEnqueueError.*null/],
+  ['tokenScope', 'request', /tokenScope.*'request'.*'instance'/],
+  ['tokenScope', true, /tokenScope.*true/],
+])('an option of a service that is wrong: %s: %o', (name, value, message) => {
+  const options = { [name]: value } as never
+  for (const [who, make] of [
+    ['withAfterJobs', () => withAfterJobs(options)],
+    ['withAfterJobs', () => withAfterJobs(class {}, options)],
+    ['attachAfterJobs', () => attachAfterJobs({}, options)],
+  ] as const) {
+    expect(make).toThrow(anError('INVALID_OPTION', message) as Error)
+    expect(make).toThrow(who)
+  }
+})
+
+test('options of a service that are undefined are as if not given', () => {
+  const options = { jobs: undefined, auto: undefined, onEnqueueError: undefined, tokenScope: undefined } as never
+  expect(() => [withAfterJobs(options), withAfterJobs(class {}, options), attachAfterJobs({}, options)]).not.toThrow()
+})
+
+test('a name is an option of a plain object only: a class has its jobName', () => {
+  expect(() => attachAfterJobs({}, { name: 'rows' })).not.toThrow()
+  expect(() => withAfterJobs({ name: 'rows' } as never)).toThrow(anError('INVALID_OPTION', /'name'/) as Error)
+})
+
+test.each([['failed'], ['Done'], [''], [undefined], ['__proto__']])('an event that there is not: %o', (name) => {
+  const expected = anError('INVALID_OPTION', /event.*expected 'queued' or .*'error'/)
+  expect(() => createTestJobs().on(name as never, () => {})).toThrow(expected as Error)
+})
+
 test.each([
   ['null', null],
   ['undefined', undefined],

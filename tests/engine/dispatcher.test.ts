@@ -88,6 +88,27 @@ describe('executeJob on a queue that processes share', () => {
 })
 
 describe('a queue that refuses', () => {
+  test('may take as long as enqueueTimeout says, though no timer can wait for so long', async () => {
+    const accepted = makeGate<string>()
+    const { queue, start } = makeShared({ enqueueTimeout: 3e9 })
+    queue.enqueue.mockImplementation(async () => accepted.opened)
+    const started = start()
+    const settled = vi.fn()
+    started.then(settled, settled)
+    await vi.advanceTimersByTimeAsync(60_000)
+    expect(settled).not.toHaveBeenCalled()
+    accepted.open('other')
+    expect(await started).toBe('other')
+  })
+
+  test('is told with its code where it has no message, as one of several addresses', async () => {
+    const { queue, start } = makeShared()
+    const cause = Object.assign(new AggregateError([away, away]), { code: 'ECONNREFUSED' })
+    queue.enqueue.mockRejectedValue(cause)
+    const message = 'The queue did not accept bench.afterCreateJob: ECONNREFUSED. Check that the queue is up.'
+    expect(await rejection(start())).toMatchObject({ code: 'ENQUEUE_FAILED', cause, message })
+  })
+
   test('makes executeJob reject with ENQUEUE_FAILED, and the record ends as enqueue_failed', async () => {
     const failed = vi.fn()
     const { queue, jobs, start, events } = makeShared({}, { afterCreateJob() {}, afterCreateJobFailed: failed })

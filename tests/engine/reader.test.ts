@@ -289,6 +289,19 @@ describe('watch across processes', () => {
     expect(seen).toHaveLength(2)
   })
 
+  test.each([3e9, Number.POSITIVE_INFINITY])(
+    'looks once in %s ms, though no timer can wait for so long',
+    async (interval) => {
+      const { jobs, cache, store } = makeReader()
+      const { seen } = collect(jobs.watch(await store(makeRunning()), { interval }))
+      await vi.advanceTimersByTimeAsync(0)
+      expect(seen).toHaveLength(1)
+      const reads = cache.calls.read
+      await vi.advanceTimersByTimeAsync(60_000)
+      expect(cache.calls.read).toBe(reads)
+    },
+  )
+
   test('settled resolves with the end that another process stored', async () => {
     const { jobs, store } = makeReader()
     const token = await store(makeRunning())

@@ -347,6 +347,26 @@ test('close() waits for what a transaction commits meanwhile, and tells what bec
   expect(queue.accepted).toHaveLength(1)
 })
 
+test('close() with a grace without an end waits for a transaction as long as it takes', async ({ onTestFinished }) => {
+  vi.useFakeTimers()
+  onTestFinished(() => void vi.useRealTimers())
+  const queue = stubQueue()
+  const jobs = createAfterJobs({ queue, cache: distantCache() })
+  const service = attachAfterJobs({ afterCreateJob() {} }, { jobs, name: 'bench' })
+  const commit = makeGate()
+  const done = jobs.transaction(async () => {
+    await service.executeJob('after', 'create', 1)
+    await commit.opened
+  })
+  const closed = vi.fn()
+  const closing = jobs.close({ grace: Number.POSITIVE_INFINITY }).then(closed)
+  await vi.advanceTimersByTimeAsync(3_600_000)
+  expect(closed).not.toHaveBeenCalled()
+  commit.open()
+  await Promise.all([done, closing])
+  expect(queue.accepted).toHaveLength(1)
+})
+
 test('a held job whose record could not be written is written with its enqueue', async () => {
   const cache = faultyCache()
   const queue = stubQueue()

@@ -535,3 +535,18 @@ describe('two runtimes', () => {
     expect(await two.health()).toMatchObject({ waiting: 0, active: 0 })
   })
 })
+
+test('a queue that starts by itself hears of the runtime before anything else is asked of it', async () => {
+  const calls: string[] = []
+  const queue = new Proxy(memoryQueue(), {
+    get(target, name) {
+      const member: unknown = Reflect.get(target, name)
+      if (typeof member === 'function') calls.push(String(name))
+      return member
+    },
+  })
+  const { jobs, start } = makeBench({ afterCreateJob() {} }, { queue })
+  expect(await jobs.settled(await start())).toMatchObject({ status: 'done' })
+  // What a check of its shape looks at is not called.
+  expect(calls.filter((name) => name !== 'enqueue').slice(0, 2)).toEqual(['listen', 'consume'])
+})

@@ -129,6 +129,20 @@ describe('round trips', () => {
   })
 })
 
+test.each([undefined, null, 'redis://localhost', {}, new Set(), { get() {} }])(
+  '%o is no Keyv, and told at once',
+  (keyv) => {
+    const message = expect.stringMatching(/^keyvCache.*expected a Keyv/)
+    expect(() => keyvCache(keyv as never)).toThrow(expect.objectContaining({ code: 'INVALID_OPTION', message }))
+  },
+)
+
+test.each([{ mirorr: true }, { ttl: 5 }, null, 'traitement'])('options %j are refused', (options) => {
+  const message = expect.stringMatching(/^keyvCache .*option/)
+  const make = () => keyvCache(new Keyv(), options as never)
+  expect(make).toThrow(expect.objectContaining({ code: 'INVALID_OPTION', message }))
+})
+
 describe('a value that is no record', () => {
   const foreign: unknown[] = [null, 'done', 7, true, [], {}, { version: 1 }, { ...makeLife()[0], status: 'unknown' }]
 

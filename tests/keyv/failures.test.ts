@@ -57,6 +57,16 @@ describe.each(CASES)('a $Store.name that $failure, in a Keyv $settings', ({ sett
   })
 })
 
+test('an error without a message is told with its code', async () => {
+  const { cache, store } = make(RemoteStore)
+  const error = Object.assign(new AggregateError([]), { code: 'ECONNREFUSED' })
+  store.get = () => Promise.reject(error)
+  await expect(cache.read(TOKEN)).rejects.toMatchObject({
+    ...DOWN,
+    message: expect.stringContaining(': ECONNREFUSED.'),
+  })
+})
+
 test('a bulk write never takes failed reads for missing records', async () => {
   const { cache, store } = make(PlainStore)
   const entries = [TOKEN, OTHER].map((token) => ({ token, record: makeRecord(), ttl: HOUR }))

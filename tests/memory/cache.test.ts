@@ -2,6 +2,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { type JobRecord, transition } from '../../src/core/status'
+import { makeToken } from '../../src/engine/make-token'
 import { memoryCache } from '../../src/memory/cache'
 import type { JobCache } from '../../src/ports/cache'
 import { cacheConformance } from '../../src/testing/cache-conformance'
@@ -178,7 +179,7 @@ function makeLife(): [JobRecord, JobRecord, JobRecord] {
 
 async function fill(cache: JobCache, count: number, ttl = HOUR): Promise<void> {
   for (let index = 0; index < count; index++) {
-    const token = crypto.randomUUID()
+    const token = makeToken()
     const records = makeLife()
     for (const record of records) await cache.write(token, record, record === records[2] ? ttl : DAY)
   }

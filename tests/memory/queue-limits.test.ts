@@ -20,6 +20,14 @@ describe('options', () => {
     }
   })
 
+  test.each([{ concurency: 2 }, { max: 5 }, null, 5])(
+    '%j: is refused, because it would be left out in silence',
+    (options) => {
+      const error = catchError(() => memoryQueue(options as never))
+      expect(error).toMatchObject({ code: 'INVALID_OPTION', message: expect.stringMatching(/^memoryQueue .*option/) })
+    },
+  )
+
   test('with autoStart jobs run without a worker, 4 at a time', async () => {
     const gate = makeGate()
     let now = 0

@@ -84,7 +84,14 @@ test.for([
   ['lockDuration', '30s'],
   ['stalledInterval', 99],
   ['stalledInterval', Number.POSITIVE_INFINITY],
+  ['lockDurration', 60_000],
+  ['ttl', 60_000],
 ] as const)('redisQueue({ %s: %j }) is refused by its name', ([name, value]) => {
   const make = () => redisQueue({ url: 'redis://localhost', [name]: value })
+  expect(make).toThrow(expect.objectContaining({ code: 'INVALID_OPTION', message: expect.stringContaining(name) }))
+})
+
+test.for(['prefx', 'connection', 'ttl'])('redisCache({ %s }) is refused by its name', (name) => {
+  const make = () => redisCache({ url: 'redis://localhost', [name]: 'jobs' })
   expect(make).toThrow(expect.objectContaining({ code: 'INVALID_OPTION', message: expect.stringContaining(name) }))
 })

@@ -1,5 +1,30 @@
 // What a library writes that annotates every export, as isolatedDeclarations wants it: this file compiles under it, too.
-import { type AfterJobs, type WithAfterJobs, withAfterJobs } from 'after-jobs'
+import {
+  type AfterJobs,
+  type Auto,
+  type ImmediateCache,
+  type ImmediateQueue,
+  type JobCache,
+  type JobHeadersOptions,
+  type JobQueue,
+  jobHeaders,
+  type MemoryQueue,
+  memoryQueue,
+  type OnEnqueueError,
+  type QueueListener,
+  type WithAfterJobs,
+  withAfterJobs,
+} from 'after-jobs'
+import type {
+  ErrorStatus,
+  Fetch,
+  JobErrorCode,
+  JobStatus,
+  PendingStatus,
+  RunningStatus,
+  watchJob,
+} from 'after-jobs/client'
+import { type CacheConformanceOptions, cacheConformance } from 'after-jobs/testing'
 import { expectTypeOf } from 'vitest'
 
 declare const jobs: AfterJobs
@@ -56,3 +81,18 @@ export class Wrong extends BareWithJobs {
     return 5
   }
 }
+
+// Whatever a public signature takes or gives can be named.
+export const queue: MemoryQueue = memoryQueue()
+export const auto: Auto = ['create']
+export const onEnqueueError: OnEnqueueError = 'throw'
+export const Automatic: WithAfterJobs<new () => object> = withAfterJobs({ auto, onEnqueueError })
+expectTypeOf<Parameters<JobQueue['listen']>[0]>().toEqualTypeOf<QueueListener>()
+expectTypeOf<JobQueue['immediate']>().toEqualTypeOf<ImmediateQueue | undefined>()
+expectTypeOf<JobCache['immediate']>().toEqualTypeOf<ImmediateCache | undefined>()
+expectTypeOf(jobHeaders).parameter(1).toEqualTypeOf<JobHeadersOptions | undefined>()
+expectTypeOf(cacheConformance).parameter(2).toEqualTypeOf<CacheConformanceOptions | undefined>()
+expectTypeOf<NonNullable<Parameters<typeof watchJob>[1]>['fetch']>().toEqualTypeOf<Fetch | undefined>()
+expectTypeOf<Extract<JobStatus, { status: 'pending' }>>().toEqualTypeOf<PendingStatus>()
+expectTypeOf<Extract<JobStatus, { status: 'running' }>>().toEqualTypeOf<RunningStatus>()
+expectTypeOf<ErrorStatus['code']>().toEqualTypeOf<JobErrorCode>()

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { type JobChange, type JobRecord, transition } from '../../../src/core/status'
-import { RecordStore } from '../../../src/engine/tracker'
+import { RecordStore } from '../../../src/engine/record-store'
 import type { JobCache } from '../../../src/ports/cache'
 import { changes, changesByWriter } from '../../core/status-changes'
 import { expectRules, isAllowed } from '../../core/status-rules'

@@ -1,7 +1,7 @@
 // One of several processes that change the same records: it applies what it is sent, and answers what was stored.
 import { redisCache } from 'after-jobs/redis'
 import type { JobChange, JobRecord } from '../../../src/core/status'
-import { RecordStore } from '../../../src/engine/tracker'
+import { RecordStore } from '../../../src/engine/record-store'
 import type { JobCache } from '../../../src/ports/cache'
 
 /** The changes that one process makes to one record, one after the other. */
