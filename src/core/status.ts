@@ -322,16 +322,15 @@ export function unknownStatus(): UnknownStatus {
 }
 
 const MAX_TEXT = 500
-// C0 and C1 controls, and the marks that turn the direction of what follows them.
-const CONTROLS = /[\p{Cc}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]+/gu
-// An emoji is two units; half of one, at the end of a cut, is not a character.
-const HALF = /[\ud800-\udbff]$/
+// C0 and C1 controls, halves of an emoji, which a cut leaves and no database takes, and the marks that turn the direction of
+// what follows them.
+const CONTROLS = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]+/gu
 
 /** Bounds a label or a message: at most 500 characters, no control characters. */
 export function cleanText(text: unknown): string {
   // Cut first, so that a text of a megabyte costs no more than a short one.
   const head = (typeof text === 'string' ? text : show(text)).slice(0, 2 * MAX_TEXT)
-  const clean = head.replace(CONTROLS, ' ').replace(HALF, '').trim()
+  const clean = head.replace(CONTROLS, ' ').trim()
   if (clean.length <= MAX_TEXT) return clean
-  return `${clean.slice(0, MAX_TEXT - 1).replace(HALF, '')}…`
+  return `${clean.slice(0, MAX_TEXT - 1).replace(CONTROLS, '')}…`
 }
