@@ -208,20 +208,28 @@ export class Dispatcher {
    */
   async #join(envelopes: readonly JobEnvelope[], db: unknown, transaction?: Transaction): Promise<string[]> {
     const database = this.#database()
+    const [first] = envelopes as [JobEnvelope]
+    // Other callers would wait for this transaction to end, to learn who has the key.
+    if (first.dedupe !== null) throw dedupedInTransaction(first)
     transaction?.join(envelopes)
     try {
-      const tokens = await this.#bound(database.enqueueMany(envelopes, db))
+      const tokens: string[] = []
+      for (let start = 0; start < envelopes.length; start += BATCH) {
+        const batch = envelopes.slice(start, start + BATCH)
+        const taken = await this.#bound(database.enqueueMany(batch, db, this.#parts.enqueueTimeout))
+        for (const token of taken) tokens.push(token)
+      }
       for (const [index, envelope] of envelopes.entries()) this.#onAccepted(envelope, tokens[index] as string)
       return tokens
     } catch (cause) {
-      throw enqueueError(envelopes[0] as JobEnvelope, cause)
+      throw enqueueError(first, cause)
     }
   }
 
   /** Where nothing can be taken back, the transaction has failed, and keeps nothing. */
   async #withdraw(envelopes: readonly JobEnvelope[], db: unknown): Promise<void> {
     const tokens = envelopes.map(({ token }) => token)
-    await this.#bound(this.#database().withdraw(tokens, db)).catch(() => {})
+    await this.#bound(this.#database().withdraw(tokens, db, this.#parts.enqueueTimeout)).catch(() => {})
   }
 
   #database(): TransactionalQueue {

@@ -114,8 +114,11 @@ export function enqueueError(
   accepted?: 'unknown',
 ): AfterJobsError {
   const details = { cause, token, ...(accepted && { accepted }) }
-  const isOwn = AfterJobsError.is(cause) && cause.code !== 'QUEUE_UNAVAILABLE'
-  if (isOwn) return new AfterJobsError(cause.code, cause.message, details)
+  if (AfterJobsError.is(cause) && cause.code !== 'QUEUE_UNAVAILABLE') {
+    // Told anew, with the token: what lies beneath is the cause.
+    details.cause = cause.cause ?? cause
+    return new AfterJobsError(cause.code, cause.message, details)
+  }
   const reason = (cause instanceof Error ? cause.message : String(cause)).replace(/\.$/, '')
   const certainty = accepted ? 'Nobody can tell whether the queue accepted' : 'The queue did not accept'
   return new AfterJobsError(

@@ -77,12 +77,17 @@ export interface ImmediateQueue {
 export interface TransactionalQueue {
   /**
    * Accepts jobs by a connection that is in a transaction: they exist when that commits, and never if it does not. Answers
-   * as {@link JobQueue.enqueueMany}. `db` is whatever the application has: rejects with `INVALID_OPTION` what it cannot use.
+   * as {@link JobQueue.enqueueMany}; none of them has a dedupe key. `db` is whatever the application has: rejects with
+   * `INVALID_OPTION` what it cannot use. Rejects after `limit` milliseconds, and sends nothing by the connection from then on:
+   * its transaction may have ended, and another one begun.
    */
-  enqueueMany(envelopes: readonly JobEnvelope[], db: unknown): Promise<string[]>
+  enqueueMany(envelopes: readonly JobEnvelope[], db: unknown, limit: number): Promise<string[]>
 
-  /** Takes jobs out again that were accepted by this connection and have not started. Rejects where the transaction has failed. */
-  withdraw(tokens: readonly string[], db: unknown): Promise<void>
+  /**
+   * Takes jobs out again that were accepted by this connection and have not started, within `limit` milliseconds. Rejects where
+   * the transaction has failed.
+   */
+  withdraw(tokens: readonly string[], db: unknown, limit: number): Promise<void>
 }
 
 /**
