@@ -117,6 +117,13 @@ export type JobOutcome =
   | { status: 'done'; result: JsonValue | null }
   | { status: 'error'; code: JobErrorCode; message: string }
 
+/** How a job ends that somebody has cancelled. */
+export const CANCELLED: JobOutcome & { status: 'error' } = {
+  status: 'error',
+  code: 'cancelled',
+  message: 'The job was cancelled',
+}
+
 /** What a job is from its creation on, whoever writes its record first: a part of its envelope. */
 export interface JobBirth extends Pick<JobEnvelope, 'attempts' | 'parent' | 'createdAt' | 'delay'> {
   readonly context: JsonValue | null | undefined

@@ -1,5 +1,5 @@
 import { JobError } from '../core/errors'
-import { isFinal, type JobOutcome, outcomeOf } from '../core/status'
+import { CANCELLED, isFinal, type JobOutcome, outcomeOf } from '../core/status'
 import type { JobQueue, JobTakenOut } from '../ports/queue'
 import { type Aftermath, tags } from './aftermath'
 import type { Log } from './log'
@@ -35,7 +35,7 @@ export class Cancellation {
     const { store, reader, queue, log } = this.#parts
     const record = await reader.readRecord(token)
     if (record === undefined || isFinal(record.status)) return false
-    const outcome = cancelled('The job was cancelled')
+    const outcome = CANCELLED
     const change = { type: 'finished', at: Date.now(), outcome, birth: { ...record, delay: 0 } } as const
     const applied = await store.apply(token, change)
     if (!applied.isStored) return false
@@ -87,7 +87,7 @@ export class Cancellation {
   /** Aborts the run of a cancelled job, where it is one of this process. */
   abortRun(token: string): Run | undefined {
     const run = this.#parts.runner.running.get(token)
-    run?.abort('cancelled', new JobError('The job was cancelled'))
+    run?.abort('cancelled', new JobError(CANCELLED.message))
     return run
   }
 

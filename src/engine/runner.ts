@@ -2,7 +2,7 @@ import { findFlaw } from '../core/envelope'
 import { JobError } from '../core/errors'
 import type { Hook } from '../core/hook'
 import { backoffDelay, ENVELOPE_VERSION, type JobEnvelope } from '../core/job'
-import { isFinal, type JobOutcome, type JobRecord, outcomeOf, randomNumber } from '../core/status'
+import { CANCELLED, isFinal, type JobOutcome, type JobRecord, outcomeOf, randomNumber } from '../core/status'
 import type { JobAnswer, JobDelivery, JobRun } from '../ports/queue'
 import { type Aftermath, tags } from './aftermath'
 import { type Ending, fail, readReturn, readThrown } from './ending'
@@ -74,7 +74,8 @@ export class Runner implements RunObserver {
       return this.#finishLater(envelope, undefined, this.#strangers.strand(envelope))
     }
     const run = new Run(envelope, delivery, service, randomNumber(), this)
-    const claim = this.#claim(run)
+    const { outcome } = delivery
+    const claim = outcome === undefined ? this.#claim(run) : this.#storeEnd(envelope, outcome)
     const answer =
       claim instanceof Promise
         ? claim.then((claimed) => this.#onClaimed(run, delivery, claimed))
@@ -86,7 +87,7 @@ export class Runner implements RunObserver {
 
   #onClaimed(run: Run, delivery: JobDelivery, claim: Applied): JobAnswer | Promise<JobAnswer> {
     const record = claim.record as JobRecord
-    if (!claim.isStored) return this.#repeatEnd(run, record)
+    if (!claim.isStored || delivery.outcome !== undefined) return this.#repeatEnd(run, record)
     const freed = run.envelope.dedupe === null ? undefined : delivery.onStart?.()
     if (freed === undefined) return this.#runHook(run, record)
     return Promise.resolve(freed).then(() => this.#runHook(run, record))
@@ -146,7 +147,7 @@ export class Runner implements RunObserver {
 
   onFenced(run: Run, record: JobRecord): void {
     const wasCancelled = record.code === 'cancelled'
-    const message = wasCancelled ? 'The job was cancelled' : 'The job was taken over by another worker'
+    const message = wasCancelled ? CANCELLED.message : 'The job was taken over by another worker'
     run.abort(wasCancelled ? 'cancelled' : 'fenced', new JobError(message))
   }
 
@@ -156,6 +157,11 @@ export class Runner implements RunObserver {
 
   #claim({ envelope, runId, attempt }: Run): Applied | Promise<Applied> {
     return this.#parts.store.claim(envelope, { type: 'started', at: Date.now(), runId, attempt, birth: envelope })
+  }
+
+  /** Its record may have expired while it waited for a worker. */
+  #storeEnd(birth: JobEnvelope, outcome: JobOutcome): Applied | Promise<Applied> {
+    return this.#parts.store.apply(birth.token, { type: 'finished', at: Date.now(), outcome, birth })
   }
 
   /** A job whose end is stored is not run again; only what follows the end may have been missed. */

@@ -7,6 +7,8 @@ export interface JobDelivery {
   readonly attempt: number
   /** Aborts when the queue gave the job to another worker; absent where that cannot happen. */
   readonly signal?: AbortSignal | undefined
+  /** How the job has ended already, where the queue keeps that: it never runs, whatever has become of its status. */
+  readonly outcome?: JobOutcome | undefined
   /** Is called when the job has been claimed and its hook is about to start, which frees its dedupe key. Never rejects. */
   onStart?(): void | Promise<void>
   /** The live service that was given with the job; absent where the job came through another process's hands. */
@@ -128,7 +130,8 @@ export interface JobQueue {
 
   /**
    * Takes note that a token was cancelled: frees its dedupe key at once and tells the process that runs it. Answers the
-   * job if it was waiting and has been taken out, so that the caller compensates; otherwise its worker does.
+   * job if it was waiting and has been taken out, so that the caller compensates; otherwise its worker does, to which a queue
+   * that may keep a job for longer than its status says so with the delivery.
    */
   cancel(token: string): Promise<JobTakenOut | undefined>
 

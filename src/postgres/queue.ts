@@ -1,5 +1,6 @@
 import { AfterJobsError } from '../core/errors'
 import type { JobEnvelope } from '../core/job'
+import { CANCELLED } from '../core/status'
 import { withTimeLimit } from '../core/timer'
 import type { JobConsumer, JobLookup, JobQueue, JobRun, QueueHealth, QueueListener } from '../ports/queue'
 import { Consumer } from './consumer'
@@ -203,6 +204,7 @@ interface FoundRow {
   data: string | null
   output: string | null
   holds: boolean
+  cancelled: boolean
 }
 
 async function find({ query, statements }: Engine, token: string): Promise<JobLookup> {
@@ -212,7 +214,7 @@ async function find({ query, statements }: Engine, token: string): Promise<JobLo
   switch (row.state) {
     case 'created':
     case 'retry':
-      return { state: 'waiting', envelope }
+      return row.cancelled ? { state: 'ended', outcome: CANCELLED, envelope } : { state: 'waiting', envelope }
     case 'active':
       return { state: row.holds ? 'active' : 'lost', envelope }
     default: {
