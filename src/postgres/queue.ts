@@ -4,7 +4,7 @@ import { CANCELLED } from '../core/status'
 import { withTimeLimit } from '../core/timer'
 import type { JobConsumer, JobLookup, JobQueue, JobRun, QueueHealth, QueueListener } from '../ports/queue'
 import { Consumer } from './consumer'
-import type { Database } from './database'
+import type { Database, Listening } from './database'
 import { type Engine, openEngine, openQueueDatabase, QUERY_LIMIT, unavailable } from './engine'
 import { addJobs, Inbox } from './inbox'
 import { JoinedJobs, notOpen } from './joined-jobs'
@@ -21,7 +21,7 @@ interface State {
   engine: Promise<Engine> | undefined
   /** Whether the engine is there. */
   isOpen: boolean
-  hearing: { close(): Promise<void> } | undefined
+  hearing: Listening | undefined
   isClosed: boolean
 }
 
@@ -186,7 +186,9 @@ async function openParts(state: State): Promise<ConsumerParts> {
     if (heed(state, error)) open(state).catch(() => {})
   }
   state.hearing ??= state.database.listen(settings.channel, (payload) => hear(state, payload), onTrouble)
-  return { settings, engine, onLost: listener.onLost, onTrouble }
+  const { hearing } = state
+  const ask: Engine['query'] = (text, values) => hearing.query?.(text, values) ?? engine.query(text, values)
+  return { settings, engine, ask, onLost: listener.onLost, onTrouble }
 }
 
 /** A notification names the token that was cancelled, or nothing where jobs have come. */
@@ -196,7 +198,12 @@ function hear({ consumers, listener }: State, payload: string): void {
 }
 
 async function runOne(state: State, run: JobRun): Promise<boolean> {
-  return asking(state, async () => new Consumer(await openParts(state), run, 1).takeOne())
+  const { consumers } = state
+  return asking(state, async () => {
+    const consumer = new Consumer(await openParts(state), run, 1)
+    consumers.add(consumer)
+    return consumer.takeOne().finally(() => consumers.delete(consumer))
+  })
 }
 
 interface FoundRow {
