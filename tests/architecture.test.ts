@@ -63,6 +63,9 @@ const LONG_FILES: Record<string, string> = {
 /** The one place where `any` is right: TypeScript takes a class as a mixin only with `any[]` as its constructor's parameters. */
 const ANY = { file: 'engine/mixin.ts', alias: 'AnyArguments' }
 
+/** What docstrings may say apart. */
+const TAGS: readonly string[] = ['example', 'param', 'returns', 'throws']
+
 interface Source {
   /** Relative to `src`, with slashes. */
   path: string
@@ -163,6 +166,13 @@ test('everything public is documented where it is declared', () => {
     return checker.getExportsOfModule(module).filter((symbol) => documentationOf(symbol, checker) === '')
   })
   expect.soft(silent.map(({ name }) => name)).toEqual([])
+})
+
+test('no docstring is cut short by the @ of a package, which would be a tag', () => {
+  const strange = nodes().filter(({ node }) =>
+    ts.getJSDocTags(node).some(({ tagName }) => !TAGS.includes(tagName.text)),
+  )
+  expect.soft(strange.map(where)).toEqual([])
 })
 
 test('no path of the machine it was written on is in the project', () => {

@@ -19,7 +19,7 @@ const CALL_LIMIT = 2_000
  *
  * The table is made on the first use; {@link postgresSchema} writes what that runs. Each call rejects with
  * `CACHE_UNAVAILABLE` when PostgreSQL cannot be reached or does not answer within 2 s. Needs the package pg, or for a folder
- * @electric-sql/pglite.
+ * `@electric-sql/pglite`.
  *
  * @throws AfterJobsError `INVALID_OPTION`
  * @example

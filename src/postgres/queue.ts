@@ -33,7 +33,7 @@ const CLOSE_LIMIT = 1_000
 /**
  * Makes a queue on pg-boss, in a PostgreSQL that processes share, or in a folder by PGlite: jobs outlive their process, are
  * delivered at least once, and can be queued in the transaction that writes what they are about. A worker that dies loses its
- * lock after `lockDuration`, and another one takes its job. Needs the packages pg-boss and pg, or @electric-sql/pglite, and a
+ * lock after `lockDuration`, and another one takes its job. Needs the packages pg-boss and pg, or `@electric-sql/pglite`, and a
  * cache that processes share, like `postgresCache`.
  *
  * @throws AfterJobsError `INVALID_OPTION`; later `ENQUEUE_FAILED` from `executeJob`, `QUEUE_UNAVAILABLE` from the others.

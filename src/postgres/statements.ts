@@ -113,8 +113,7 @@ function writeForWorkers({ schema, table, queue, channel }: Place): Part<'take' 
           AS answer (token uuid, place text, delivery int, state text, delay float8, output jsonb)
       ), answered AS (
         UPDATE ${jobs} job SET state = answer.state::${schema}.job_state, heartbeat_on = NULL,
-          output = CASE WHEN delay IS NULL THEN answer.output
-            ELSE COALESCE(job.output, '{}') || COALESCE(answer.output, '{}') END,
+          output = CASE WHEN delay IS NULL THEN answer.output ELSE COALESCE(job.output, '{}') || COALESCE(answer.output, '{}') END,
           completed_on = CASE WHEN delay IS NULL THEN now() END,
           start_after = CASE WHEN delay IS NULL THEN job.start_after ELSE now() + delay * interval '1 millisecond' END,
           singleton_on = CASE WHEN delay IS NULL THEN NULL ELSE job.singleton_on END
