@@ -44,16 +44,9 @@ export function nextTurn(): Promise<void> {
 export function withTimeLimit<T>(promise: Promise<T>, ms: number, makeError: () => Error): Promise<T> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(makeError()), ms)
-    promise.then(
-      (value) => {
-        clearTimeout(timer)
-        resolve(value)
-      },
-      (error) => {
-        clearTimeout(timer)
-        reject(error)
-      },
-    )
+    const stop = () => clearTimeout(timer)
+    promise.then(stop, stop)
+    promise.then(resolve, reject)
   })
 }
 

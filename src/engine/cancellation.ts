@@ -2,6 +2,7 @@ import { JobError } from '../core/errors'
 import { CANCELLED, isFinal, type JobOutcome, outcomeOf } from '../core/status'
 import type { JobQueue, JobTakenOut } from '../ports/queue'
 import { type Aftermath, tags } from './aftermath'
+import { toError } from './ending'
 import type { Log } from './log'
 import type { StatusReader } from './reader'
 import type { Registry } from './registry'
@@ -36,8 +37,7 @@ export class Cancellation {
     const record = await reader.readRecord(token)
     if (record === undefined || isFinal(record.status)) return false
     const outcome = CANCELLED
-    const change = { type: 'finished', at: Date.now(), outcome, birth: { ...record, delay: 0 } } as const
-    const applied = await store.apply(token, change)
+    const applied = await store.end(token, outcome, { ...record, delay: 0 })
     if (!applied.isStored) return false
     const run = this.abortRun(token)
     // A job that was cancelled between two attempts is the next delivery's to tell of.
@@ -62,10 +62,9 @@ export class Cancellation {
   async #drop(job: JobTakenOut): Promise<void> {
     const { store, log } = this.#parts
     const { envelope } = job
-    const outcome = cancelled('The process closed before the job could run')
+    const outcome = { ...CANCELLED, message: 'The process closed before the job could run' }
     try {
-      const change = { type: 'finished', at: Date.now(), outcome, birth: envelope } as const
-      const applied = await store.apply(envelope.token, change)
+      const applied = await store.end(envelope.token, outcome, envelope)
       if (!applied.isStored) {
         this.#dropEnded(job, applied)
         return
@@ -106,12 +105,4 @@ export class Cancellation {
     }
     inBackground(job.runAsCaller === undefined ? compensate() : job.runAsCaller(compensate))
   }
-}
-
-function cancelled(message: string): JobOutcome & { status: 'error' } {
-  return { status: 'error', code: 'cancelled', message }
-}
-
-function toError(reason: unknown): Error {
-  return reason instanceof Error ? reason : new JobError(String(reason))
 }

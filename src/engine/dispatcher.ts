@@ -181,10 +181,8 @@ export class Dispatcher {
     const { db } = options
     if (db !== undefined) this.#database()
     const transaction = Transaction.run(this.#held, Math.min(BEAT, this.#parts.enqueueTimeout), run, db)
-    const end = () => this.#transactions.delete(transaction)
     this.#transactions.add(transaction)
-    transaction.then(end, end)
-    return transaction
+    return transaction.finally(() => this.#transactions.delete(transaction))
   }
 
   /** Resolves when no transaction is open any more. */
@@ -213,11 +211,10 @@ export class Dispatcher {
     if (first.dedupe !== null) throw dedupedInTransaction(first)
     transaction?.join(envelopes)
     try {
-      const tokens: string[] = []
+      let tokens: string[] = []
       for (let start = 0; start < envelopes.length; start += BATCH) {
         const batch = envelopes.slice(start, start + BATCH)
-        const taken = await this.#bound(database.enqueueMany(batch, db, this.#parts.enqueueTimeout))
-        for (const token of taken) tokens.push(token)
+        tokens = tokens.concat(await this.#bound(database.enqueueMany(batch, db, this.#parts.enqueueTimeout)))
       }
       for (const [index, envelope] of envelopes.entries()) this.#onAccepted(envelope, tokens[index] as string)
       return tokens
@@ -315,9 +312,8 @@ export class Dispatcher {
       } catch (error) {
         if (!AfterJobsError.is(error)) throw error
         const { code, message, cause } = error
-        if (!this.#parts.queue.isShared) throw new AfterJobsError(code, message, { cause })
-        const rest = Array.isArray(error.accepted) ? error.accepted : []
-        throw new AfterJobsError(code, message, { cause, accepted: [...accepted, ...rest] })
+        for (const token of Array.isArray(error.accepted) ? error.accepted : []) accepted.push(token)
+        throw new AfterJobsError(code, message, { cause, ...(this.#parts.queue.isShared && { accepted }) })
       }
     }
     return accepted
@@ -415,6 +411,6 @@ function callCapture(capture: () => unknown): unknown {
 }
 
 function dedupedInTransaction({ hook }: JobEnvelope): AfterJobsError {
-  const message = `${hook} was given dedupe inside a transaction, where its job may still be dropped. Leave it out.`
+  const message = `${hook} was given dedupe inside a transaction, where its job may be dropped. Leave it out.`
   return invalidOption(message)
 }

@@ -72,7 +72,8 @@ function isError(value: unknown): value is Error {
   return value instanceof Error || Object.prototype.toString.call(value) === '[object Error]'
 }
 
-function toError(value: unknown): Error {
+/** Makes an error of what was thrown, where it is none. */
+export function toError(value: unknown): Error {
   return isError(value) ? value : new Error(String(value))
 }
 

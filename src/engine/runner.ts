@@ -75,7 +75,8 @@ export class Runner implements RunObserver {
     }
     const run = new Run(envelope, delivery, service, randomNumber(), this)
     const { outcome } = delivery
-    const claim = outcome === undefined ? this.#claim(run) : this.#storeEnd(envelope, outcome)
+    // The record of an end that the queue has kept may have expired.
+    const claim = outcome === undefined ? this.#claim(run) : this.#parts.store.end(run.token, outcome, envelope)
     const answer =
       claim instanceof Promise
         ? claim.then((claimed) => this.#onClaimed(run, delivery, claimed))
@@ -157,11 +158,6 @@ export class Runner implements RunObserver {
 
   #claim({ envelope, runId, attempt }: Run): Applied | Promise<Applied> {
     return this.#parts.store.claim(envelope, { type: 'started', at: Date.now(), runId, attempt, birth: envelope })
-  }
-
-  /** Its record may have expired while it waited for a worker. */
-  #storeEnd(birth: JobEnvelope, outcome: JobOutcome): Applied | Promise<Applied> {
-    return this.#parts.store.apply(birth.token, { type: 'finished', at: Date.now(), outcome, birth })
   }
 
   /** A job whose end is stored is not run again; only what follows the end may have been missed. */
