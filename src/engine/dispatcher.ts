@@ -211,13 +211,13 @@ export class Dispatcher {
     if (first.dedupe !== null) throw dedupedInTransaction(first)
     transaction?.join(envelopes)
     try {
-      let tokens: string[] = []
       for (let start = 0; start < envelopes.length; start += BATCH) {
         const batch = envelopes.slice(start, start + BATCH)
-        tokens = tokens.concat(await this.#bound(database.enqueueMany(batch, db, this.#parts.enqueueTimeout)))
+        await this.#bound(database.enqueueMany(batch, db, this.#parts.enqueueTimeout))
       }
-      for (const [index, envelope] of envelopes.entries()) this.#onAccepted(envelope, tokens[index] as string)
-      return tokens
+      // Without keys, each stands for itself.
+      for (const envelope of envelopes) this.#onAccepted(envelope, envelope.token)
+      return envelopes.map(({ token }) => token)
     } catch (cause) {
       throw enqueueError(first, cause)
     }
