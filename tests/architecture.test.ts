@@ -49,6 +49,7 @@ const LONG_FILES: Record<string, string> = {
   'core/status.ts': 'every rule of the life of a job stands in one place, beside the types that it speaks of',
   'engine/dispatcher.ts':
     'one job and many share their preparation, their pending records and the answer to a dedupe key',
+  'engine/mixin.ts': 'the methods and options of a service, with the docstrings that its author reads',
   'engine/reader.ts': 'reading, watching and reconciling are one answer to one question',
   'engine/run.ts': 'what one delivery is, waits for and shows to its hook',
   'engine/runner.ts': 'the life of a run, from claim to compensation, is read from top to bottom',
@@ -61,6 +62,9 @@ const LONG_FILES: Record<string, string> = {
 
 /** The one place where `any` is right: TypeScript takes a class as a mixin only with `any[]` as its constructor's parameters. */
 const ANY = { file: 'engine/mixin.ts', alias: 'AnyArguments' }
+
+/** What docstrings may say apart. */
+const TAGS: readonly string[] = ['example', 'param', 'returns', 'throws']
 
 interface Source {
   /** Relative to `src`, with slashes. */
@@ -162,6 +166,13 @@ test('everything public is documented where it is declared', () => {
     return checker.getExportsOfModule(module).filter((symbol) => documentationOf(symbol, checker) === '')
   })
   expect.soft(silent.map(({ name }) => name)).toEqual([])
+})
+
+test('no docstring is cut short by the @ of a package, which would be a tag', () => {
+  const strange = nodes().filter(({ node }) =>
+    ts.getJSDocTags(node).some(({ tagName }) => !TAGS.includes(tagName.text)),
+  )
+  expect.soft(strange.map(where)).toEqual([])
 })
 
 test('no path of the machine it was written on is in the project', () => {

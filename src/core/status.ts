@@ -125,6 +125,13 @@ export type JobOutcome =
   | { status: 'done'; result: JsonValue | null }
   | { status: 'error'; code: JobErrorCode; message: string }
 
+/** How a job ends that somebody has cancelled. */
+export const CANCELLED: JobOutcome & { status: 'error' } = {
+  status: 'error',
+  code: 'cancelled',
+  message: 'The job was cancelled',
+}
+
 /** What a job is from its creation on, whoever writes its record first: a part of its envelope. */
 export interface JobBirth extends Pick<JobEnvelope, 'attempts' | 'parent' | 'createdAt' | 'delay'> {
   readonly context: JsonValue | null | undefined
@@ -330,16 +337,15 @@ export function unknownStatus(): UnknownStatus {
 }
 
 const MAX_TEXT = 500
-// C0 and C1 controls, and the marks that turn the direction of what follows them.
-const CONTROLS = /[\p{Cc}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]+/gu
-// An emoji is two units; half of one, at the end of a cut, is not a character.
-const HALF = /[\ud800-\udbff]$/
+// C0 and C1 controls, halves of an emoji, which a cut leaves and no database takes, and the marks that turn the direction of
+// what follows them.
+const CONTROLS = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]+/gu
 
 /** Bounds a label or a message: at most 500 characters, no control characters. */
 export function cleanText(text: unknown): string {
   // Cut first, so that a text of a megabyte costs no more than a short one.
   const head = (typeof text === 'string' ? text : show(text)).slice(0, 2 * MAX_TEXT)
-  const clean = head.replace(CONTROLS, ' ').replace(HALF, '').trim()
+  const clean = head.replace(CONTROLS, ' ').trim()
   if (clean.length <= MAX_TEXT) return clean
-  return `${clean.slice(0, MAX_TEXT - 1).replace(HALF, '')}…`
+  return `${clean.slice(0, MAX_TEXT - 1).replace(CONTROLS, '')}…`
 }

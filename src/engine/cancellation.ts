@@ -1,5 +1,5 @@
 import { JobError } from '../core/errors'
-import { isFinal, type JobOutcome, outcomeOf } from '../core/status'
+import { CANCELLED, isFinal, type JobOutcome, outcomeOf } from '../core/status'
 import type { JobQueue, JobTakenOut } from '../ports/queue'
 import { type Aftermath, tags } from './aftermath'
 import { toError } from './ending'
@@ -36,9 +36,8 @@ export class Cancellation {
     const { store, reader, queue, log } = this.#parts
     const record = await reader.readRecord(token)
     if (record === undefined || isFinal(record.status)) return false
-    const outcome = cancelled('The job was cancelled')
-    const change = { type: 'finished', at: Date.now(), outcome, birth: { ...record, delay: 0 } } as const
-    const applied = await store.apply(token, change)
+    const outcome = CANCELLED
+    const applied = await store.end(token, outcome, { ...record, delay: 0 })
     if (!applied.isStored) return false
     const run = this.abortRun(token)
     // A job that was cancelled between two attempts is the next delivery's to tell of.
@@ -63,10 +62,9 @@ export class Cancellation {
   async #drop(job: JobTakenOut): Promise<void> {
     const { store, log } = this.#parts
     const { envelope } = job
-    const outcome = cancelled('The process closed before the job could run')
+    const outcome = { ...CANCELLED, message: 'The process closed before the job could run' }
     try {
-      const change = { type: 'finished', at: Date.now(), outcome, birth: envelope } as const
-      const applied = await store.apply(envelope.token, change)
+      const applied = await store.end(envelope.token, outcome, envelope)
       if (!applied.isStored) {
         this.#dropEnded(job, applied)
         return
@@ -88,7 +86,7 @@ export class Cancellation {
   /** Aborts the run of a cancelled job, where it is one of this process. */
   abortRun(token: string): Run | undefined {
     const run = this.#parts.runner.running.get(token)
-    run?.abort('cancelled', new JobError('The job was cancelled'))
+    run?.abort('cancelled', new JobError(CANCELLED.message))
     return run
   }
 
@@ -107,8 +105,4 @@ export class Cancellation {
     }
     inBackground(job.runAsCaller === undefined ? compensate() : job.runAsCaller(compensate))
   }
-}
-
-function cancelled(message: string): JobOutcome & { status: 'error' } {
-  return { status: 'error', code: 'cancelled', message }
 }

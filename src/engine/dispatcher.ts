@@ -181,10 +181,8 @@ export class Dispatcher {
     const { db } = options
     if (db !== undefined) this.#database()
     const transaction = Transaction.run(this.#held, Math.min(BEAT, this.#parts.enqueueTimeout), run, db)
-    const end = () => this.#transactions.delete(transaction)
     this.#transactions.add(transaction)
-    transaction.then(end, end)
-    return transaction
+    return transaction.finally(() => this.#transactions.delete(transaction))
   }
 
   /** Resolves when no transaction is open any more. */
@@ -208,20 +206,27 @@ export class Dispatcher {
    */
   async #join(envelopes: readonly JobEnvelope[], db: unknown, transaction?: Transaction): Promise<string[]> {
     const database = this.#database()
+    const [first] = envelopes as [JobEnvelope]
+    // Other callers would wait for this transaction to end, to learn who has the key.
+    if (first.dedupe !== null) throw dedupedInTransaction(first)
     transaction?.join(envelopes)
     try {
-      const tokens = await this.#bound(database.enqueueMany(envelopes, db))
-      for (const [index, envelope] of envelopes.entries()) this.#onAccepted(envelope, tokens[index] as string)
-      return tokens
+      for (let start = 0; start < envelopes.length; start += BATCH) {
+        const batch = envelopes.slice(start, start + BATCH)
+        await this.#bound(database.enqueueMany(batch, db, this.#parts.enqueueTimeout))
+      }
+      // Without keys, each stands for itself.
+      for (const envelope of envelopes) this.#onAccepted(envelope, envelope.token)
+      return envelopes.map(({ token }) => token)
     } catch (cause) {
-      throw enqueueError(envelopes[0] as JobEnvelope, cause)
+      throw enqueueError(first, cause)
     }
   }
 
   /** Where nothing can be taken back, the transaction has failed, and keeps nothing. */
   async #withdraw(envelopes: readonly JobEnvelope[], db: unknown): Promise<void> {
     const tokens = envelopes.map(({ token }) => token)
-    await this.#bound(this.#database().withdraw(tokens, db)).catch(() => {})
+    await this.#bound(this.#database().withdraw(tokens, db, this.#parts.enqueueTimeout)).catch(() => {})
   }
 
   #database(): TransactionalQueue {
@@ -307,9 +312,8 @@ export class Dispatcher {
       } catch (error) {
         if (!AfterJobsError.is(error)) throw error
         const { code, message, cause } = error
-        if (!this.#parts.queue.isShared) throw new AfterJobsError(code, message, { cause })
-        const rest = Array.isArray(error.accepted) ? error.accepted : []
-        throw new AfterJobsError(code, message, { cause, accepted: [...accepted, ...rest] })
+        for (const token of Array.isArray(error.accepted) ? error.accepted : []) accepted.push(token)
+        throw new AfterJobsError(code, message, { cause, ...(this.#parts.queue.isShared && { accepted }) })
       }
     }
     return accepted
@@ -408,6 +412,6 @@ function callCapture(capture: () => unknown): unknown {
 }
 
 function dedupedInTransaction({ hook }: JobEnvelope): AfterJobsError {
-  const message = `${hook} was given dedupe inside a transaction, where its job may still be dropped. Leave it out.`
+  const message = `${hook} was given dedupe inside a transaction, where its job may be dropped. Leave it out.`
   return invalidOption(message)
 }

@@ -1,5 +1,5 @@
 import type { JobEnvelope } from '../core/job'
-import type { JobOutcome } from '../core/status'
+import { CANCELLED, type JobOutcome } from '../core/status'
 import { tags } from './aftermath'
 import type { Log } from './log'
 import type { RecordStore } from './record-store'
@@ -19,7 +19,7 @@ export interface HeldJobsParts {
 
 /** So many jobs are on their way to the queue at once. */
 const IN_FLIGHT = 100
-const DROPPED: JobOutcome = { status: 'error', code: 'cancelled', message: 'The transaction was rolled back' }
+const DROPPED: JobOutcome = { ...CANCELLED, message: 'The transaction was rolled back' }
 
 /** Keeps the jobs of transactions alive until they are queued or dropped. */
 export class HeldJobs implements TransactionOwner {
@@ -51,9 +51,8 @@ export class HeldJobs implements TransactionOwner {
 
   drop(jobs: readonly HeldJob[]): Promise<void> {
     return inPortions(jobs, async ({ envelope }) => {
-      const change = { type: 'finished', at: Date.now(), outcome: DROPPED, birth: envelope } as const
       try {
-        await this.#parts.store.apply(envelope.token, change)
+        await this.#parts.store.end(envelope.token, DROPPED, envelope)
         this.#parts.log.debug?.(tags(envelope), 'job dropped: its transaction was rolled back')
       } catch (error) {
         this.#parts.log.error?.(tags(envelope, error), 'the end of a dropped job could not be stored')

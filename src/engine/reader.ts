@@ -7,6 +7,7 @@ import {
   isFinal,
   type JobBirth,
   type JobChange,
+  type JobOutcome,
   type JobRecord,
   type JobStatus,
   toStatus,
@@ -39,6 +40,7 @@ const ANSWER_LIMIT = 2_900
 const LATE = 'Cache and queue did not answer in time.'
 /** A well-formed token that no job has. */
 const NO_TOKEN = '00000000-0000-4000-8000-000000000000'
+const LOST: JobOutcome = { status: 'error', code: 'worker_lost', message: 'The job was lost together with its worker' }
 /** How long a watcher bears a cache that is away. */
 const OUTAGE_LIMIT = 30_000
 
@@ -236,12 +238,12 @@ export class StatusReader {
       case 'lost':
         return record.status === 'running' ? { type: 'lost', at, runId: record.runId } : undefined
       case 'ended':
-        return { type: 'finished', at, outcome: lookup.outcome ?? workerLost(), birth }
+        return { type: 'finished', at, outcome: lookup.outcome ?? LOST, birth }
       case 'absent':
         // One that was just taken, or has just ended, may be absent for a moment.
         if (at - (await this.#firstAbsence(token, record.version, at)) <= 2 * this.#parts.enqueueTimeout)
           return undefined
-        return { type: 'finished', at, outcome: workerLost(), birth }
+        return { type: 'finished', at, outcome: LOST, birth }
       default:
         return lookup satisfies never
     }
@@ -286,10 +288,6 @@ export class StatusReader {
 function birthOf(lookup: JobLookup, at: number): JobBirth {
   const envelope = 'envelope' in lookup ? lookup.envelope : undefined
   return envelope !== undefined && findFlaw(envelope) === undefined ? envelope : unknownBirth(at)
-}
-
-function workerLost() {
-  return { status: 'error', code: 'worker_lost', message: 'The job was lost together with its worker' } as const
 }
 
 function isLast({ status }: JobStatus): boolean {

@@ -1,6 +1,14 @@
 import { AfterJobsError } from '../core/errors'
 import type { JobEnvelope } from '../core/job'
-import { isFinal, type JobChange, type JobRecord, transition } from '../core/status'
+import {
+  isFinal,
+  type JobBirth,
+  type JobChange,
+  type JobOutcome,
+  type JobRecord,
+  transition,
+  unknownBirth,
+} from '../core/status'
 import { withTimeLimit } from '../core/timer'
 import { incarnationOf } from '../core/token'
 import type { ImmediateCache, JobCache } from '../ports/cache'
@@ -50,6 +58,11 @@ export class RecordStore {
   apply(token: string, change: JobChange, held?: JobRecord): Applied | Promise<Applied> {
     const { immediate } = this.#cache
     return immediate === undefined ? this.#race(token, change, held) : this.#applyNow(immediate, token, change)
+  }
+
+  /** Ends a job without a run of it; `birth` is what is known of one whose record is gone. */
+  end(token: string, outcome: JobOutcome, birth: JobBirth = unknownBirth(Date.now())): Applied | Promise<Applied> {
+    return this.apply(token, { type: 'finished', at: Date.now(), outcome, birth })
   }
 
   /** Where reading and writing take no time, nobody can come between them. */

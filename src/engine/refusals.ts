@@ -45,7 +45,7 @@ export class Refusals {
     const { token } = envelope
     const refuse = async () => {
       await recorded
-      return store.apply(token, { type: 'finished', at: Date.now(), outcome: REFUSED, birth: envelope })
+      return store.end(token, REFUSED, envelope)
     }
     const refusal = refuse()
     try {
@@ -113,8 +113,9 @@ export function enqueueError(
   cause: unknown,
   accepted?: 'unknown',
 ): AfterJobsError {
-  const details = { cause, token, ...(accepted && { accepted }) }
   const isOwn = AfterJobsError.is(cause) && cause.code !== 'QUEUE_UNAVAILABLE'
+  // One of our own is told anew, with the token: what lies beneath it is the cause.
+  const details = { cause: (isOwn && cause.cause) || cause, token, ...(accepted && { accepted }) }
   if (isOwn) return new AfterJobsError(cause.code, cause.message, details)
   const certainty = accepted ? 'Nobody can tell whether the queue accepted' : 'The queue did not accept'
   return new AfterJobsError(

@@ -2,7 +2,7 @@ import { findFlaw } from '../core/envelope'
 import { JobError } from '../core/errors'
 import type { Hook } from '../core/hook'
 import { backoffDelay, ENVELOPE_VERSION, type JobEnvelope } from '../core/job'
-import { isFinal, type JobOutcome, type JobRecord, outcomeOf, randomNumber } from '../core/status'
+import { CANCELLED, isFinal, type JobOutcome, type JobRecord, outcomeOf, randomNumber } from '../core/status'
 import type { JobAnswer, JobDelivery, JobRun } from '../ports/queue'
 import { type Aftermath, tags } from './aftermath'
 import { type Ending, fail, readReturn, readThrown } from './ending'
@@ -75,7 +75,9 @@ export class Runner implements RunObserver {
       return this.#finishLater(envelope, undefined, this.#strangers.strand(envelope))
     }
     const run = new Run(envelope, delivery, service, randomNumber(), this)
-    const claim = this.#claim(run)
+    const { outcome } = delivery
+    // The record of an end that the queue has kept may have expired.
+    const claim = outcome === undefined ? this.#claim(run) : this.#parts.store.end(run.token, outcome, envelope)
     const answer =
       claim instanceof Promise
         ? claim.then((claimed) => this.#onClaimed(run, delivery, claimed))
@@ -87,7 +89,7 @@ export class Runner implements RunObserver {
 
   #onClaimed(run: Run, delivery: JobDelivery, claim: Applied): JobAnswer | Promise<JobAnswer> {
     const record = claim.record as JobRecord
-    if (!claim.isStored) return this.#repeatEnd(run, record)
+    if (!claim.isStored || delivery.outcome !== undefined) return this.#repeatEnd(run, record)
     const freed = run.envelope.dedupe === null ? undefined : delivery.onStart?.()
     if (freed === undefined) return this.#runHook(run, record)
     return Promise.resolve(freed).then(() => this.#runHook(run, record))
@@ -147,7 +149,7 @@ export class Runner implements RunObserver {
 
   onFenced(run: Run, record: JobRecord): void {
     const wasCancelled = record.code === 'cancelled'
-    const message = wasCancelled ? 'The job was cancelled' : 'The job was taken over by another worker'
+    const message = wasCancelled ? CANCELLED.message : 'The job was taken over by another worker'
     run.abort(wasCancelled ? 'cancelled' : 'fenced', new JobError(message))
   }
 

@@ -1,5 +1,4 @@
 import type { JobEnvelope } from '../core/job'
-import { unknownBirth } from '../core/status'
 import { isToken, shortToken } from '../core/token'
 import type { JobAnswer } from '../ports/queue'
 import { type Aftermath, tags } from './aftermath'
@@ -32,9 +31,8 @@ export class Strangers {
   async refuse({ token }: JobEnvelope, flaw: string): Promise<JobAnswer> {
     const { log, store } = this.#parts
     const { outcome } = fail('missing_hook', `The queue held a message whose ${flaw} is not what after-jobs writes`)
-    const at = Date.now()
     const isJob = isToken(token)
-    if (isJob) await store.apply(token, { type: 'finished', at, outcome, birth: unknownBirth(at) })
+    if (isJob) await store.end(token, outcome)
     log.error?.(isJob ? { token: shortToken(token), flaw } : { flaw }, 'a malformed message was refused')
     return { type: 'failed', outcome }
   }
@@ -49,7 +47,7 @@ export class Strangers {
     })
     if (Date.now() - since < MISSING_HOOK_LIMIT) return { type: 'handed back', delay: MISSING_HOOK_DELAY }
     const { outcome, error } = fail('missing_hook', `No worker knows the hook ${hook} of the service ${service}`)
-    await store.apply(token, { type: 'finished', at: Date.now(), outcome, birth: unknownBirth(Date.now()) })
+    await store.end(token, outcome)
     aftermath.announce(envelope, 0, outcome, error)
     return { type: 'failed', outcome }
   }

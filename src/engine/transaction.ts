@@ -95,7 +95,7 @@ export class Transaction {
 
   /** Remembers jobs that are in the caller's transaction, in case this function rejects and that goes on. */
   join(envelopes: readonly JobEnvelope[]): void {
-    this.#joined.push(...envelopes)
+    for (const envelope of envelopes) this.#joined.push(envelope)
   }
 
   /** What was not awaited may come when all is over: then it goes by what became of the transactions around it. */
@@ -113,7 +113,7 @@ export class Transaction {
     if (this.#jobs.length === 0) return
     const outer = this.#outward()
     if (outer === undefined) await Transaction.leave(() => this.#owner.release(this.#jobs))
-    else if (outer.#state === 'open') outer.#jobs.push(...this.#jobs)
+    else if (outer.#state === 'open') for (const job of this.#jobs) outer.hold(job)
     else await this.#owner.drop(this.#jobs)
     // Only now: until then they are shown to be alive.
     this.#jobs = []

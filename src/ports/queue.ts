@@ -7,6 +7,8 @@ export interface JobDelivery {
   readonly attempt: number
   /** Aborts when the queue gave the job to another worker; absent where that cannot happen. */
   readonly signal?: AbortSignal | undefined
+  /** How the job has ended already, where the queue keeps that: it never runs, whatever has become of its status. */
+  readonly outcome?: JobOutcome | undefined
   /** Is called when the job has been claimed and its hook is about to start, which frees its dedupe key. Never rejects. */
   onStart?(): void | Promise<void>
   /** The live service that was given with the job; absent where the job came through another process's hands. */
@@ -77,12 +79,17 @@ export interface ImmediateQueue {
 export interface TransactionalQueue {
   /**
    * Accepts jobs by a connection that is in a transaction: they exist when that commits, and never if it does not. Answers
-   * as {@link JobQueue.enqueueMany}. `db` is whatever the application has: rejects with `INVALID_OPTION` what it cannot use.
+   * as {@link JobQueue.enqueueMany}; none of them has a dedupe key. `db` is whatever the application has: rejects with
+   * `INVALID_OPTION` what it cannot use. Rejects after `limit` milliseconds, and sends nothing by the connection from then on:
+   * its transaction may have ended, and another one begun.
    */
-  enqueueMany(envelopes: readonly JobEnvelope[], db: unknown): Promise<string[]>
+  enqueueMany(envelopes: readonly JobEnvelope[], db: unknown, limit: number): Promise<string[]>
 
-  /** Takes jobs out again that were accepted by this connection and have not started. Rejects where the transaction has failed. */
-  withdraw(tokens: readonly string[], db: unknown): Promise<void>
+  /**
+   * Takes jobs out again that were accepted by this connection and have not started, within `limit` milliseconds. Rejects where
+   * the transaction has failed.
+   */
+  withdraw(tokens: readonly string[], db: unknown, limit: number): Promise<void>
 }
 
 /**
@@ -123,7 +130,8 @@ export interface JobQueue {
 
   /**
    * Takes note that a token was cancelled: frees its dedupe key at once and tells the process that runs it. Answers the
-   * job if it was waiting and has been taken out, so that the caller compensates; otherwise its worker does.
+   * job if it was waiting and has been taken out, so that the caller compensates; otherwise its worker does, to which a queue
+   * that may keep a job for longer than its status says so with the delivery.
    */
   cancel(token: string): Promise<JobTakenOut | undefined>
 

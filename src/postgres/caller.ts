@@ -74,7 +74,8 @@ const EXPECTED =
   'a pg client, a PGlite, Kysely, Knex, Drizzle or Prisma transaction, a MikroORM EntityManager, or a TypeORM EntityManager or QueryRunner'
 
 /**
- * Turns what the application is in a transaction with into something that runs a statement there.
+ * Turns what the application is in a transaction with into something that runs a statement there, and rejects where that
+ * transaction has ended meanwhile.
  *
  * @throws AfterJobsError `INVALID_OPTION`
  */
@@ -82,11 +83,19 @@ export async function toCaller(db: unknown): Promise<Ask> {
   const isObject = (typeof db === 'object' || typeof db === 'function') && db !== null
   const kind = isObject && KINDS.find(({ fits }) => fits(db as Shape))
   if (!kind) throw new AfterJobsError('INVALID_OPTION', `db is ${show(db)}; expected ${EXPECTED}.`)
-  if (kind.isOutside?.(db as Shape)) {
-    const message = `db is ${kind.name}, but in no transaction; expected ${EXPECTED}, inside of its transaction.`
-    throw new AfterJobsError('INVALID_OPTION', message)
+  checkInside(kind, db as Shape)
+  const ask = await kind.toAsk(db as Shape)
+  return async (text, values) => {
+    // In the tick in which the statement is sent: by now the connection may be in other hands.
+    checkInside(kind, db as Shape)
+    return ask(text, values)
   }
-  return kind.toAsk(db as Shape)
+}
+
+function checkInside({ name, isOutside }: Kind, db: Shape): void {
+  if (!isOutside?.(db)) return
+  const message = `db is ${name}, but in no transaction; expected ${EXPECTED}, inside of its transaction.`
+  throw new AfterJobsError('INVALID_OPTION', message)
 }
 
 /** A pool gives each statement another connection; a client knows, and PGlite does by its kind, whether it is in a transaction. */

@@ -50,11 +50,12 @@ export class Consumer implements JobConsumer {
 
   /** Takes one job and runs it to its answer; `false` when none is due. */
   async takeOne(): Promise<boolean> {
+    // Whatever wakes it: it takes no other.
+    this.#isClosing = true
     await Promise.all([this.#upkeep.recover(), this.#upkeep.sweep()])
     const { deliveries } = await this.#fetch(1)
     const [delivery] = deliveries
     if (delivery === undefined) return false
-    this.#isClosing = true
     this.#upkeep.renew()
     await this.#deliver(delivery).finally(() => this.#upkeep.stop())
     return true

@@ -22,5 +22,11 @@ export interface Database {
 
 /** A channel that is listened to. */
 export interface Listening {
+  /**
+   * Runs a statement on the connection that listens, for which nobody waits who holds those of a pool; answers `undefined`
+   * where there is none at the moment. Absent where there are no others.
+   */
+  query?<R>(text: string, values?: readonly unknown[]): Promise<R[]> | undefined
+
   close(): Promise<void>
 }

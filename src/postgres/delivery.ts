@@ -1,5 +1,6 @@
 import type { JobEnvelope } from '../core/job'
 import { Lock } from '../core/lock'
+import { CANCELLED, type JobOutcome } from '../core/status'
 import type { JobDelivery } from '../ports/queue'
 import { toEnvelope, toFailures } from './message'
 
@@ -13,6 +14,7 @@ export interface TakenRow {
   failures: string | null
   /** Whether it stands for a dedupe key. */
   stands: boolean
+  cancelled: boolean
 }
 
 /** One job in the hands of this process. */
@@ -20,6 +22,7 @@ export class Delivery extends Lock implements JobDelivery {
   readonly token: string
   readonly envelope: JobEnvelope
   readonly attempt: number
+  readonly outcome: JobOutcome | undefined
   /** Which delivery of the job this is, so that no answer is taken for one to a later delivery. */
   readonly number: number
   /** Where its row is, unless somebody else has changed it. */
@@ -33,6 +36,7 @@ export class Delivery extends Lock implements JobDelivery {
     this.place = row.place
     this.envelope = toEnvelope(row.token, row.data)
     this.attempt = toFailures(row.failures) + 1
+    this.outcome = row.cancelled ? CANCELLED : undefined
     this.number = row.delivery
     this.#stands = row.stands
     this.#free = free

@@ -37,7 +37,7 @@ class Embedded implements Database {
   readonly #target: string | PGliteLike
   readonly #who: string
   #opened: Promise<PGliteLike> | undefined
-  #isShared = false
+  #shared: SharedFolder | undefined
   #isClosed = false
 
   constructor(target: string | PGliteLike, who: string) {
@@ -78,7 +78,7 @@ class Embedded implements Database {
   async close(): Promise<void> {
     if (this.#isClosed) return
     this.#isClosed = true
-    if (this.#isShared) await leave(this.#target as string)
+    if (this.#shared !== undefined) await leave(this.#target as string, this.#shared)
   }
 
   #open(): Promise<PGliteLike> {
@@ -96,11 +96,14 @@ class Embedded implements Database {
     const known = shared.get(folder) ?? { opening: openFolder(folder, this.#who), users: 0 }
     shared.set(folder, known)
     known.opening.catch(() => shared.delete(folder))
-    const { pglite } = await known.opening
-    // Closed while it was being opened.
-    if (this.#isClosed) throw new Error('It is closed')
+    // Counted from now on, because all may have closed before it is open.
     known.users++
-    this.#isShared = true
+    const { pglite } = await known.opening
+    if (this.#isClosed) {
+      await leave(folder, known)
+      throw new Error('It is closed')
+    }
+    this.#shared = known
     return pglite
   }
 }
@@ -119,9 +122,8 @@ async function openFolder(folder: string, who: string): Promise<OpenFolder> {
   }
 }
 
-async function leave(folder: string): Promise<void> {
-  const known = shared.get(folder)
-  if (known === undefined || --known.users > 0) return
+async function leave(folder: string, known: SharedFolder): Promise<void> {
+  if (--known.users > 0) return
   shared.delete(folder)
   const isClosed = known.opening.then(async ({ pglite, lock }) => {
     await pglite.close().catch(() => {})

@@ -13,7 +13,7 @@ export interface Engine {
 }
 
 /** How long a statement may take, in milliseconds. */
-const QUERY_LIMIT = 4_000
+export const QUERY_LIMIT = 4_000
 const SET_UP_TRIES = 5
 /** PostgreSQL's codes for a row, a schema, a table and another object that exists. */
 const ALREADY_THERE = ['23505', '42P06', '42P07', '42710']

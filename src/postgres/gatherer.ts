@@ -1,3 +1,5 @@
+import { isRefusal } from './sql-state'
+
 /** The most that goes into one statement. */
 const MOST = 1_000
 /** So many statements are under way at once: with more of them, none would carry more than one call. */
@@ -91,9 +93,4 @@ export class Gatherer<I extends { readonly token: string }, O> {
       for (const { reject } of batch) reject(error)
     }
   }
-}
-
-/** Tells whether the server answered, and refused the statement. */
-function isRefusal(error: unknown): boolean {
-  return (error as { severity?: unknown } | null)?.severity === 'ERROR'
 }

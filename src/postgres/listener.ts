@@ -1,10 +1,11 @@
 import { sleep, withTimeLimit } from '../core/timer'
+import type { Listening } from './database-port'
 import type { PoolLike } from './pool'
 
 /** What is used of a connection of its own. */
 interface ClientLike {
   connect(): Promise<unknown>
-  query(text: string): Promise<unknown>
+  query(text: string, values?: unknown[]): Promise<unknown>
   end(): Promise<void>
   on(event: 'notification', listener: (notice: { payload?: string | undefined }) => void): unknown
   on(event: 'error' | 'end', listener: (error?: Error) => void): unknown
@@ -28,12 +29,14 @@ const PULSE = 10_000
 const LONGEST_PAUSE = 1_000
 
 /** Listens on a connection of its own, because a pool may have no other. */
-export class Listener {
+export class Listener implements Listening {
   readonly #getPool: () => Promise<PoolLike>
   readonly #channel: string
   readonly #ears: Ears
   readonly #closing = new AbortController()
   readonly #running: Promise<void>
+  /** The connection, as long as it hears. */
+  #client: ClientLike | undefined
   #failures = 0
 
   constructor(getPool: () => Promise<PoolLike>, channel: string, ears: Ears) {
@@ -41,6 +44,11 @@ export class Listener {
     this.#channel = channel
     this.#ears = ears
     this.#running = this.#run()
+  }
+
+  query<R>(text: string, values: readonly unknown[] = []): Promise<R[]> | undefined {
+    const answer = this.#client?.query(text, [...values]) as Promise<{ rows: R[] }> | undefined
+    return answer && withTimeLimit(answer, LIMIT, silent).then(({ rows }) => rows)
   }
 
   async close(): Promise<void> {
@@ -73,6 +81,7 @@ export class Listener {
       pulse = setInterval(() => withTimeLimit(client.query('SELECT 1'), LIMIT, silent).catch(lose), PULSE)
       if (!signal.aborted) await lost
     } finally {
+      this.#client = undefined
       clearInterval(pulse)
       signal.removeEventListener('abort', stop)
       client.end().catch(() => {})
@@ -84,6 +93,7 @@ export class Listener {
     await client.connect()
     await withTimeLimit(client.query(`LISTEN "${this.#channel}"`), LIMIT, silent)
     this.#failures = 0
+    this.#client = client
     this.#tell('')
   }
 

@@ -1,14 +1,16 @@
 import { AfterJobsError } from '../core/errors'
 import type { JobEnvelope } from '../core/job'
+import { CANCELLED } from '../core/status'
 import { withTimeLimit } from '../core/timer'
 import type { JobConsumer, JobLookup, JobQueue, JobRun, QueueHealth, QueueListener } from '../ports/queue'
-import { toCaller } from './caller'
 import { Consumer } from './consumer'
-import type { Database } from './database'
-import { type Engine, openEngine, openQueueDatabase, unavailable } from './engine'
+import type { Database, Listening } from './database-port'
+import { type Engine, openEngine, openQueueDatabase, QUERY_LIMIT, unavailable } from './engine'
 import { addJobs, Inbox } from './inbox'
+import { JoinedJobs, notOpen } from './joined-jobs'
 import { toEnvelope, toOutcome } from './message'
 import { type PostgresQueueOptions, readSettings, type Settings } from './settings'
+import { sqlStateOf } from './sql-state'
 import type { ConsumerParts } from './upkeep'
 
 interface State {
@@ -19,12 +21,12 @@ interface State {
   engine: Promise<Engine> | undefined
   /** Whether the engine is there. */
   isOpen: boolean
-  hearing: { close(): Promise<void> } | undefined
+  hearing: Listening | undefined
   isClosed: boolean
 }
 
-const NOT_OPEN =
-  'it has not been opened yet, and cannot be while a transaction has the only connection of PGlite. Await jobs.health() once before the first transaction'
+const NO_SUCH_TABLE = '42P01'
+const NOT_THERE = `The queue in PostgreSQL could not be opened within ${QUERY_LIMIT} ms; it goes on trying.`
 /** How long the workers may take to close when nobody waits for them any more, in milliseconds. */
 const CLOSE_LIMIT = 1_000
 
@@ -50,17 +52,18 @@ export function postgresQueue(
   }
   const state: State = {
     ...{ settings, database: openQueueDatabase(settings), consumers: new Set<Consumer>(), listener: heard },
-    ...{ engine: undefined, hearing: undefined, isClosed: false, isOpen: false },
+    ...{ engine: undefined, isOpen: false, hearing: undefined, isClosed: false },
   }
   const add = (envelopes: readonly JobEnvelope[]) => addAll(state, envelopes)
   const inbox = new Inbox(add)
   return {
     isShared: true,
     autoStart: false,
-    transactional: {
-      enqueueMany: (envelopes, db) => addInTransaction(state, envelopes, db),
-      withdraw: (tokens, db) => withdraw(state, tokens, db),
-    },
+    transactional: new JoinedJobs({
+      getEngine: () => readyInTransaction(state),
+      pollInterval: settings.pollInterval,
+      onRefused: (error) => heed(state, error),
+    }),
     enqueue: (envelope) => inbox.add(envelope),
     enqueueMany: add,
     consume: (run, { concurrency = 1 } = {}) => consume(state, run, concurrency),
@@ -94,31 +97,42 @@ async function openOnce(state: State): Promise<Engine> {
   return engine
 }
 
+/** Nobody waits longer for the opening, which goes on behind, than for an answer. An embedded database is waited for. */
+async function ready(state: State): Promise<Engine> {
+  const engine = open(state)
+  if (state.isOpen || state.settings.source?.pglite !== undefined) return engine
+  return withTimeLimit(engine, QUERY_LIMIT, () => new AfterJobsError('QUEUE_UNAVAILABLE', NOT_THERE))
+}
+
+/** The same beside a connection of the caller's, which the opening may need: then both would wait for each other. */
+async function readyInTransaction(state: State): Promise<Engine> {
+  if (state.settings.source?.pglite !== undefined && !state.isOpen) throw notOpen()
+  return asking(state, async (engine) => engine)
+}
+
 /** Asks the database for something, once there is a connection. */
 async function asking<T>(state: State, ask: (engine: Engine) => Promise<T>): Promise<T> {
   try {
-    return await ask(await open(state))
+    return await ask(await ready(state))
   } catch (error) {
+    heed(state, error)
     throw unavailable(error)
   }
+}
+
+/** Tells whether somebody has dropped the tables, which the next call then makes again. */
+function heed(state: State, error: unknown): boolean {
+  const isGone = sqlStateOf(error) === NO_SUCH_TABLE
+  if (isGone) {
+    state.engine = undefined
+    state.isOpen = false
+  }
+  return isGone
 }
 
 async function addAll(state: State, envelopes: readonly JobEnvelope[]): Promise<string[]> {
   const { pollInterval } = state.settings
   return asking(state, (engine) => addJobs(engine, engine.query, envelopes, pollInterval))
-}
-
-async function addInTransaction(state: State, envelopes: readonly JobEnvelope[], db: unknown): Promise<string[]> {
-  const caller = await toCaller(db)
-  const { pollInterval, source } = state.settings
-  // Both would wait for each other.
-  if (source?.pglite !== undefined && !state.isOpen) throw new AfterJobsError('QUEUE_UNAVAILABLE', NOT_OPEN)
-  return asking(state, (engine) => addJobs(engine, caller, envelopes, pollInterval))
-}
-
-async function withdraw(state: State, tokens: readonly string[], db: unknown): Promise<void> {
-  const caller = await toCaller(db)
-  await asking(state, ({ statements }) => caller(statements.withdraw, [JSON.stringify(tokens)]))
 }
 
 function consume(state: State, run: JobRun, concurrency: number): JobConsumer {
@@ -165,10 +179,16 @@ async function startConsumer(
 
 async function openParts(state: State): Promise<ConsumerParts> {
   const { settings, listener } = state
-  const engine = await open(state)
-  const onTrouble = (error: unknown) => state.isClosed || listener.onTrouble(unavailable(error))
+  const engine = await ready(state)
+  const onTrouble = (error: unknown) => {
+    if (state.isClosed) return
+    listener.onTrouble(unavailable(error))
+    if (heed(state, error)) open(state).catch(() => {})
+  }
   state.hearing ??= state.database.listen(settings.channel, (payload) => hear(state, payload), onTrouble)
-  return { settings, engine, onLost: listener.onLost, onTrouble }
+  const { hearing } = state
+  const ask: Engine['query'] = (text, values) => hearing.query?.(text, values) ?? engine.query(text, values)
+  return { settings, engine, ask, onLost: listener.onLost, onTrouble }
 }
 
 /** A notification names the token that was cancelled, or nothing where jobs have come. */
@@ -178,7 +198,12 @@ function hear({ consumers, listener }: State, payload: string): void {
 }
 
 async function runOne(state: State, run: JobRun): Promise<boolean> {
-  return asking(state, async () => new Consumer(await openParts(state), run, 1).takeOne())
+  const { consumers } = state
+  return asking(state, async () => {
+    const consumer = new Consumer(await openParts(state), run, 1)
+    consumers.add(consumer)
+    return consumer.takeOne().finally(() => consumers.delete(consumer))
+  })
 }
 
 interface FoundRow {
@@ -186,6 +211,7 @@ interface FoundRow {
   data: string | null
   output: string | null
   holds: boolean
+  cancelled: boolean
 }
 
 async function find({ query, statements }: Engine, token: string): Promise<JobLookup> {
@@ -195,7 +221,7 @@ async function find({ query, statements }: Engine, token: string): Promise<JobLo
   switch (row.state) {
     case 'created':
     case 'retry':
-      return { state: 'waiting', envelope }
+      return row.cancelled ? { state: 'ended', outcome: CANCELLED, envelope } : { state: 'waiting', envelope }
     case 'active':
       return { state: row.holds ? 'active' : 'lost', envelope }
     default: {

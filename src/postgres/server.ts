@@ -2,6 +2,7 @@ import { withTimeLimit } from '../core/timer'
 import type { Database } from './database-port'
 import { Listener } from './listener'
 import { guard, joinPool, leavePool, type PoolLike, type SharedPool, takeClient } from './pool'
+import { isRefusal } from './sql-state'
 
 interface Result<R> {
   rows: R[]
@@ -137,7 +138,7 @@ function isUnprepared(error: unknown): boolean {
 
 /** Several statements may have left a transaction open. */
 function isBroken(error: unknown, values: readonly unknown[] | undefined): boolean {
-  return values === undefined || (error as { severity?: unknown } | null)?.severity !== 'ERROR'
+  return values === undefined || !isRefusal(error)
 }
 
 function toResult<R>(result: unknown): Result<R> {

@@ -36,6 +36,8 @@ const STANDS = "timestamp 'epoch'"
 const KEPT = 3_600
 /** pg-boss deletes what has waited for longer, and gives what has run for longer to another worker: neither must happen. */
 const NEVER = { keepUntil: "interval '100 years'", expireSeconds: 2 ** 31 - 1, retryLimit: 2 ** 31 - 1 }
+/** Kept with the job, because its status may have expired before a worker takes it. */
+const IS_CANCELLED = "COALESCE(output->>'cancelled' = 'true', false)"
 /** So many rows are deleted in one statement, so that nobody waits for it. */
 const SWEEP_SIZE = 1_000
 /** A worker is taken for dead after so many missed signs of life. */
@@ -50,7 +52,7 @@ const MISSED_BEATS = 3
  *
  * Three columns are used in a way of our own: `heartbeat_on` is the time at which the lock of an active job ends,
  * `retry_count` counts deliveries, as it does for pg-boss, and so tells whether an answer is one to the last of them, and
- * `output` of a job that has not ended holds the number of the last attempt that failed.
+ * `output` of a job that has not ended holds the number of the last attempt that failed, and whether it was cancelled.
  */
 export function writeStatements(place: Place): Statements {
   return {
@@ -111,7 +113,7 @@ function writeForWorkers({ schema, table, queue, channel }: Place): Part<'take' 
           AS answer (token uuid, place text, delivery int, state text, delay float8, output jsonb)
       ), answered AS (
         UPDATE ${jobs} job SET state = answer.state::${schema}.job_state, heartbeat_on = NULL,
-          output = COALESCE(answer.output, job.output),
+          output = CASE WHEN delay IS NULL THEN answer.output ELSE COALESCE(job.output, '{}') || COALESCE(answer.output, '{}') END,
           completed_on = CASE WHEN delay IS NULL THEN now() END,
           start_after = CASE WHEN delay IS NULL THEN job.start_after ELSE now() + delay * interval '1 millisecond' END,
           singleton_on = CASE WHEN delay IS NULL THEN NULL ELSE job.singleton_on END
@@ -138,10 +140,10 @@ function writeForWorkers({ schema, table, queue, channel }: Place): Part<'take' 
         RETURNING id, ctid, data, retry_count, output, singleton_on, priority, created_on
       )
       SELECT id::text AS token, ctid::text AS place, data::text AS data, retry_count AS delivery, output->>'attempt' AS failures,
-        singleton_on IS NOT NULL AS stands, NULL::float8 AS wait
+        singleton_on IS NOT NULL AS stands, ${IS_CANCELLED} AS cancelled, NULL::float8 AS wait
       FROM (SELECT * FROM taken ORDER BY priority DESC, created_on) ordered
       UNION ALL
-      SELECT NULL, NULL, NULL, NULL, NULL, NULL,
+      SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL,
         (extract(epoch FROM LEAST(${nextDue('created')}, ${nextDue('retry')}) - clock_timestamp()) * 1000)::float8
       WHERE NOT EXISTS (SELECT FROM taken)`,
     answer: writeAnswer('job.ctid = ANY (ARRAY(SELECT place::tid FROM answer))'),
@@ -195,15 +197,16 @@ function writeForReaders(place: Place): Part<'find' | 'cancel' | 'count'> {
   return {
     // $1: a token.
     find: `
-      SELECT state::text AS state, data::text AS data, output::text AS output, ${holds(place)} AS holds
+      SELECT state::text AS state, data::text AS data, output::text AS output, ${holds(place)} AS holds,
+        ${IS_CANCELLED} AS cancelled
       FROM ${jobs} WHERE name = '${queue}' AND id = $1::text::uuid`,
     // $1: a token. The worker that takes the job compensates for it, so one that is not due is made due.
     cancel: `
       WITH freed AS (
         UPDATE ${jobs} SET singleton_on = NULL,
-          start_after = CASE WHEN state < 'active' THEN LEAST(start_after, now()) ELSE start_after END
-        WHERE name = '${queue}' AND id = $1::text::uuid AND state < 'completed'
-          AND (singleton_on IS NOT NULL OR start_after > now())
+          start_after = CASE WHEN state < 'active' THEN LEAST(start_after, now()) ELSE start_after END,
+          output = COALESCE(output, '{}') || '{"cancelled": true}'
+        WHERE name = '${queue}' AND id = $1::text::uuid AND state < 'completed' AND NOT ${IS_CANCELLED}
         RETURNING id
       )
       SELECT pg_notify('${channel}', $1::text), (SELECT count(*) FROM freed)::int AS freed`,

@@ -8,6 +8,8 @@ import type { Settings } from './settings'
 export interface ConsumerParts {
   readonly settings: Settings
   readonly engine: Engine
+  /** Asks as the engine does, and has an answer also while the application holds every connection of its pool. */
+  readonly ask: Engine['query']
   readonly onLost: (token: string) => void
   readonly onTrouble: (error: unknown) => void
 }
@@ -64,8 +66,9 @@ export class Upkeep {
     await this.#attempt(() => query(statements.leave, [this.#id]))
   }
 
-  /** Takes jobs back whose worker has died. */
+  /** Takes jobs back whose worker has died. A process that has slept for longer than its locks must not rob itself. */
   async recover(): Promise<void> {
+    await this.#renew()
     const { engine, onLost } = this.#parts
     const lost = await engine.query<{ token: string }>(engine.statements.recover)
     for (const { token } of lost) onLost(token)
@@ -81,10 +84,9 @@ export class Upkeep {
   async #renew(): Promise<void> {
     const held = [...this.#held.values()].filter(({ isLost }) => !isLost)
     if (held.length === 0) return
-    const { engine, settings } = this.#parts
-    const { statements, query } = engine
+    const { engine, ask, settings } = this.#parts
     const rows = held.map(({ token, number }) => ({ token, delivery: number }))
-    const renewed = await query<RenewedRow>(statements.renew, [JSON.stringify(rows), settings.lockDuration])
+    const renewed = await ask<RenewedRow>(engine.statements.renew, [JSON.stringify(rows), settings.lockDuration])
     const places = new Map(renewed.map(({ token, place }) => [token, place]))
     for (const delivery of held) {
       const place = places.get(delivery.token)
@@ -95,9 +97,9 @@ export class Upkeep {
   }
 
   #attend(concurrency: number, beat: number): Promise<unknown> {
-    const { statements, query } = this.#parts.engine
+    const { engine, ask } = this.#parts
     const values = [this.#id, hostname(), process.pid, process.version, Math.ceil(beat / 1_000), concurrency]
-    return query(statements.attend, values)
+    return ask(engine.statements.attend, values)
   }
 
   async #sweepAll(): Promise<void> {

@@ -1,8 +1,9 @@
 import type { Job } from 'bullmq'
 import { Lock } from '../core/lock'
+import type { JobOutcome } from '../core/status'
 import { sleep } from '../core/timer'
 import type { JobAnswer, JobDelivery, JobRun } from '../ports/queue'
-import { OWN_BACKOFF, toEnvelope, toReason } from './message'
+import { endOf, OWN_BACKOFF, toEnvelope, toReason } from './message'
 
 /** The package, which is there only once it was loaded. */
 export type BullMq = typeof import('bullmq')
@@ -30,11 +31,13 @@ export function delayOf(type: string | undefined, error: Error | undefined): num
 export class Delivery extends Lock implements JobDelivery {
   readonly job: Job
   readonly attempt: number
+  readonly outcome: JobOutcome | undefined
 
   constructor(job: Job) {
     super()
     this.job = job
     this.attempt = job.attemptsMade + 1
+    this.outcome = endOf(job.data)
   }
 
   /** The first start frees the dedupe key; BullMQ would keep it until the end. */

@@ -1,5 +1,5 @@
 import { dedupeKey, type JobEnvelope } from '../core/job'
-import { isJobErrorCode, type JobOutcome, UNEXPECTED_FAILURE } from '../core/status'
+import { CANCELLED, isJobErrorCode, type JobOutcome, UNEXPECTED_FAILURE } from '../core/status'
 
 /** BullMQ runs lower priorities first, from 1 on; 0 would overtake them all. */
 const LOWEST = 1_001
@@ -32,8 +32,21 @@ export function toOptions(envelope: JobEnvelope): MessageOptions {
 
 /** Reads the envelope out of a message, whoever wrote it: the runtime checks what it gets. */
 export function toEnvelope(token: string | undefined, data: unknown): JobEnvelope {
-  const fields = typeof data === 'object' && data !== null ? data : {}
-  return { ...fields, token } as JobEnvelope
+  return { ...toFields(data), token } as JobEnvelope
+}
+
+/** Marks a message as one of a job that was cancelled, because its status may have expired before a worker takes it. */
+export function markCancelled(data: unknown): object {
+  return { ...toFields(data), cancelled: true }
+}
+
+/** Reads how a job has ended that still waits, where it has. */
+export function endOf(data: unknown): JobOutcome | undefined {
+  return (toFields(data) as { cancelled?: unknown }).cancelled === true ? CANCELLED : undefined
+}
+
+function toFields(data: unknown): object {
+  return typeof data === 'object' && data !== null ? data : {}
 }
 
 /** Writes down why a job failed, for BullMQ and whoever looks into it. What was not meant for users stays out of the queue. */

@@ -6,7 +6,7 @@ import type { JobConsumer, JobLookup, JobQueue, JobRun, QueueHealth, QueueListen
 import { type Connections, openConnections, unavailable } from './connections'
 import { type ConsumerParts, type JobWorker, makeWorker, runSingle } from './consumer'
 import { isRefusal } from './delivery'
-import { toEnvelope, toOptions, toOutcome } from './message'
+import { endOf, markCancelled, toEnvelope, toOptions, toOutcome } from './message'
 import { loadPeer } from './peer'
 import { channelOf, type RedisQueueOptions, readSettings, type Settings } from './settings'
 
@@ -195,8 +195,10 @@ async function find({ connections, settings }: State, queue: Queue, token: strin
       const outcome = toOutcome(job?.returnvalue, job?.failedReason)
       return { state: 'ended', ...(outcome !== undefined && { outcome }), envelope }
     }
-    default:
-      return { state: 'waiting', envelope }
+    default: {
+      const outcome = endOf(job?.data)
+      return outcome === undefined ? { state: 'waiting', envelope } : { state: 'ended', outcome, envelope }
+    }
   }
 }
 
@@ -206,12 +208,13 @@ async function cancel({ connections, settings }: State, queue: Queue, token: str
   const [job] = await Promise.all([queue.getJob(token), connection.publish(channelOf(settings), token)])
   if (job === undefined) return
   if (job.deduplicationId !== undefined) await job.removeDeduplicationKey()
-  if (await job.isDelayed()) await promote(job)
+  await unlessGone(job.updateData(markCancelled(job.data)))
+  if (await job.isDelayed()) await unlessGone(job.promote())
 }
 
-async function promote(job: Job): Promise<void> {
+async function unlessGone(change: Promise<void>): Promise<void> {
   try {
-    await job.promote()
+    await change
   } catch (error) {
     // Somebody was faster.
     if (!isRefusal(error)) throw error

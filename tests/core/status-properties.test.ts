@@ -44,6 +44,10 @@ test('texts are cleaned once: what is clean stays as it is', () => {
   const text = fc.oneof(
     fc.string({ unit: 'grapheme', maxLength: 800 }),
     fc.string({ unit: 'binary', maxLength: 1_500 }),
+    // Whose halves need not fit.
+    fc
+      .array(fc.integer({ min: 0xd700, max: 0xe000 }), { maxLength: 1_500 })
+      .map((codes) => String.fromCharCode(...codes)),
   )
   fc.assert(
     fc.property(text, (raw) => {

@@ -186,6 +186,10 @@ describe('texts', () => {
     ['x'.repeat(501), `${'x'.repeat(499)}…`],
     [`${'x'.repeat(498)}🚀🚀`, `${'x'.repeat(498)}…`],
     [`a${'\0'.repeat(998)}🚀`, 'a'],
+    ['🚀'.slice(0, 1), ''],
+    ['a title cut in \ud83d x', 'a title cut in   x'],
+    ['\ude80\ud83da🚀', 'a🚀'],
+    [`${'x'.repeat(501)}\ud83d`, `${'x'.repeat(499)}…`],
     ['', ''],
     [undefined, 'undefined'],
   ])('%j becomes %j', (raw, clean) => {

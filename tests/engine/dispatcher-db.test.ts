@@ -1,4 +1,11 @@
-import { attachAfterJobs, createAfterJobs, type JobEnvelope, type TransactionalQueue } from 'after-jobs'
+import {
+  type AfterJobs,
+  AfterJobsError,
+  attachAfterJobs,
+  createAfterJobs,
+  type JobEnvelope,
+  type TransactionalQueue,
+} from 'after-jobs'
 import { describe, expect, test, vi } from 'vitest'
 import { makeBench, makeGate, rejection } from './support/runtime'
 import { distantCache } from './support/spies'
@@ -7,13 +14,15 @@ import { stubQueue } from './support/stub-queue'
 const rollback = new Error('rollback')
 
 /** A queue in a database, whose transactions are played by the test: what a connection has accepted stands in its list. */
-function makeDatabase(options: { auto?: string[] } = {}) {
+function makeDatabase({ auto, enqueueTimeout }: { auto?: string[]; enqueueTimeout?: number } = {}) {
   const queue = stubQueue()
   const joined = new Map<unknown, string[]>()
   const transactional = {
     enqueueMany: vi.fn<TransactionalQueue['enqueueMany']>(async (envelopes, db) => {
       const tokens = envelopes.map(({ token }) => token)
-      joined.set(db, [...(joined.get(db) ?? []), ...tokens])
+      const known = joined.get(db) ?? []
+      joined.set(db, known)
+      for (const token of tokens) known.push(token)
       return tokens
     }),
     withdraw: vi.fn<TransactionalQueue['withdraw']>(async (tokens, db) => {
@@ -25,7 +34,10 @@ function makeDatabase(options: { auto?: string[] } = {}) {
   }
   queue.lookup = { state: 'absent' }
   const failed = vi.fn()
-  const jobs = createAfterJobs({ queue: { ...queue, transactional }, cache: distantCache() })
+  const jobs = createAfterJobs({
+    ...{ queue: { ...queue, transactional }, cache: distantCache() },
+    ...(enqueueTimeout && { enqueueTimeout }),
+  })
   const methods = {
     async create(data: { id: number }) {
       return data
@@ -33,11 +45,13 @@ function makeDatabase(options: { auto?: string[] } = {}) {
     afterCreateJob() {},
     afterCreateJobFailed: failed,
   }
-  const service = attachAfterJobs(methods, { jobs, name: 'bench', ...options })
+  const service = attachAfterJobs(methods, { jobs, name: 'bench', ...(auto && { auto }) })
   const start = async (id: number, db?: object) =>
     (await service.executeJob('after', 'create', id, db && { db })) as string
   return { queue, transactional, jobs, service, start, failed, joined: (db: object) => joined.get(db) ?? [] }
 }
+
+type Database = ReturnType<typeof makeDatabase>
 
 describe('executeJob with db', () => {
   test('puts the job into that transaction, and writes nothing else: no status before the commit', async () => {
@@ -68,6 +82,52 @@ describe('executeJob with db', () => {
     expect(joined(db)).toEqual(tokens)
     expect(transactional.enqueueMany).toHaveBeenCalledOnce()
     expect(await service.executeJobs('after', 'create', [], { db })).toEqual([])
+  })
+
+  test('of very many asks in slices, of which each has its own time', async () => {
+    const db = {}
+    const { transactional, service, joined } = makeDatabase()
+    const ids = Array.from({ length: 2_500 }, (_, id) => id)
+    const tokens = await service.executeJobs('after', 'create', ids, { db })
+    expect(joined(db)).toEqual(tokens)
+    expect(transactional.enqueueMany.mock.calls.map(([{ length }]) => length)).toEqual([1_000, 1_000, 500])
+  })
+
+  test('has the error of the driver as its cause where the queue says what to do', async () => {
+    const { transactional, start } = makeDatabase()
+    const driver = Object.assign(new Error('could not serialize access'), { code: '40001' })
+    const cause = new AfterJobsError('ENQUEUE_FAILED', 'Roll it back, and repeat it.', { cause: driver })
+    transactional.enqueueMany.mockRejectedValue(cause)
+    const error = await rejection(start(1, {}))
+    expect(error).toMatchObject({ code: 'ENQUEUE_FAILED', message: cause.message, token: expect.any(String) })
+    expect((error as Error).cause).toBe(driver)
+  })
+
+  test('tells the queue for how long anyone waits', async () => {
+    const { transactional, jobs, start } = makeDatabase({ enqueueTimeout: 700 })
+    const own = async () => {
+      await start(1)
+      throw rollback
+    }
+    await rejection(jobs.transaction(own, { db: {} }))
+    expect(transactional.enqueueMany.mock.calls[0]?.[2]).toBe(700)
+    expect(transactional.withdraw.mock.calls[0]?.[2]).toBe(700)
+  })
+
+  test.each<[string, (service: Database['service'], jobs: AfterJobs) => Promise<unknown>]>([
+    ['executeJob', (service) => service.executeJob('after', 'create', 1, { db: {}, dedupe: 'k' })],
+    ['executeJobs', (service) => service.executeJobs('after', 'create', [1], { db: {}, dedupe: 'k' })],
+    [
+      'a transaction',
+      (service, jobs) => jobs.transaction(() => service.executeJob('after', 'create', 1, { dedupe: 'k' }), { db: {} }),
+    ],
+  ])('is refused by %s with dedupe, for which all others would wait', async (_name, call) => {
+    const { transactional, jobs, service } = makeDatabase()
+    expect(await rejection(call(service, jobs))).toMatchObject({
+      code: 'INVALID_OPTION',
+      message: expect.stringContaining('dedupe'),
+    })
+    expect(transactional.enqueueMany).not.toHaveBeenCalled()
   })
 
   test('rejects where the database refuses, compensates for nothing and leaves no status', async () => {
@@ -148,6 +208,15 @@ describe('a transaction with db', () => {
     )
     expect(await rejection(whole)).toBe(rollback)
     expect(joined(db)).toEqual([])
+  })
+
+  test('takes as many jobs as anyone may start, and leaves them to the outer one', async () => {
+    const db = {}
+    const { jobs, service, joined } = makeDatabase()
+    const ids = Array.from({ length: 150_000 }, (_, id) => id)
+    const inner = () => service.executeJobs('after', 'create', ids)
+    const tokens = await jobs.transaction(() => jobs.transaction(inner), { db })
+    expect(joined(db)).toHaveLength(tokens.length)
   })
 
   test('inside of one without, goes by its own database alone', async () => {

@@ -82,3 +82,16 @@ test('a call that has waited for too long is rejected, and never carried out', a
   await nextTurn()
   expect(words()).toEqual([['one'], ['two'], ['four']])
 })
+
+test('what the server refuses, in whatever language, takes no other call with it', async () => {
+  const refusal = Object.assign(new Error('syntaxe en entrée invalide'), { severity: 'ERREUR', code: '22P02' })
+  const gatherer = new Gatherer<Item, string>(LIMIT, async (items) => {
+    if (items.some(({ word }) => word === 'bad')) throw refusal
+    return items.map(({ word }) => `${word}!`)
+  })
+  const calls = [gatherer.add({ token: 'a', word: 'good' }), gatherer.add({ token: 'b', word: 'bad' })]
+  expect(await Promise.allSettled(calls)).toEqual([
+    { status: 'fulfilled', value: 'good!' },
+    { status: 'rejected', reason: refusal },
+  ])
+})

@@ -8,7 +8,8 @@ import { Client, Pool, type PoolClient } from 'pg'
 import { DataSource } from 'typeorm'
 import { afterAll, describe, expect, test, vi } from 'vitest'
 import type { Finisher } from '../crew/shared-engine'
-import { rejection } from '../engine/support/runtime'
+import { makeBench, rejection } from '../engine/support/runtime'
+import { distantCache } from '../engine/support/spies'
 import { makeEnvelope } from '../engine/support/stub-queue'
 import { describeWithPostgres, makeName, usePostgres } from './support/suite'
 
@@ -98,6 +99,9 @@ const TRANSACTIONS: Record<string, Transact> = {
     }),
 }
 
+/** How long a call may take, in milliseconds. */
+const LIMIT = 5_000
+
 class Rollback extends Error {}
 
 async function states(queue: JobQueue, envelopes: readonly JobEnvelope[]): Promise<string[]> {
@@ -120,6 +124,13 @@ describeWithPostgres('jobs in the transaction of', {}, () => {
     return queue
   }
 
+  /** A pool that lasts as long as the test. */
+  function openPool({ onTestFinished }: Finisher, max = 1): Pool {
+    const pool = new Pool({ connectionString: postgres.url, max })
+    onTestFinished(() => pool.end())
+    return pool
+  }
+
   for (const [name, transact] of Object.entries(TRANSACTIONS)) {
     test(`${name} exist when it has committed, and are delivered at once`, async (context) => {
       const queue = openQueue(context)
@@ -127,7 +138,7 @@ describeWithPostgres('jobs in the transaction of', {}, () => {
       const consumer = queue.consume(run)
       const envelopes = [makeEnvelope({ payload: { text: "it's $1 ? \\? ü" } }), makeEnvelope({ id: 2 })]
       await transact(postgres.url, async (db) => {
-        expect(await joined(queue).enqueueMany(envelopes, db)).toEqual(envelopes.map(({ token }) => token))
+        expect(await joined(queue).enqueueMany(envelopes, db, LIMIT)).toEqual(envelopes.map(({ token }) => token))
         expect(await states(queue, envelopes)).toEqual(['absent', 'absent'])
       })
       await vi.waitFor(() => expect(run).toHaveBeenCalledTimes(2))
@@ -139,14 +150,14 @@ describeWithPostgres('jobs in the transaction of', {}, () => {
       const queue = openQueue(context)
       const envelopes = [makeEnvelope(), makeEnvelope(), makeEnvelope()] as const
       const failing = transact(postgres.url, async (db) => {
-        await joined(queue).enqueueMany(envelopes, db)
+        await joined(queue).enqueueMany(envelopes, db, LIMIT)
         throw new Rollback()
       })
       await expect(failing).rejects.toBeInstanceOf(Rollback)
       expect(await states(queue, envelopes)).toEqual(['absent', 'absent', 'absent'])
       await transact(postgres.url, async (db) => {
-        await joined(queue).enqueueMany(envelopes, db)
-        await joined(queue).withdraw([envelopes[0].token, envelopes[2].token], db)
+        await joined(queue).enqueueMany(envelopes, db, LIMIT)
+        await joined(queue).withdraw([envelopes[0].token, envelopes[2].token], db, LIMIT)
       })
       expect(await states(queue, envelopes)).toEqual(['absent', 'waiting', 'absent'])
     })
@@ -158,7 +169,7 @@ describeWithPostgres('jobs in the transaction of', {}, () => {
     const client = new Client({ connectionString: postgres.url })
     await client.connect()
     const began = client.query('BEGIN')
-    const added = joined(queue).enqueueMany([envelope], client)
+    const added = joined(queue).enqueueMany([envelope], client, LIMIT)
     await began
     await added
     await client.query('ROLLBACK')
@@ -178,7 +189,7 @@ describeWithPostgres('jobs in the transaction of', {}, () => {
     const prisma = { $queryRawUnsafe: async () => [], $connect: async () => {} }
     try {
       for (const db of [...strangers, ...outside, orm, prisma]) {
-        const error = await rejection(joined(queue)[call]([makeEnvelope()] as never, db))
+        const error = await rejection(joined(queue)[call]([makeEnvelope()] as never, db, LIMIT))
         expect(error).toMatchObject({ code: 'INVALID_OPTION', message: expect.stringContaining('a pg client') })
       }
     } finally {
@@ -187,15 +198,73 @@ describeWithPostgres('jobs in the transaction of', {}, () => {
     }
   })
 
-  test('jobs with a dedupe key, of which one stands in the end', async (context) => {
-    const queue = openQueue(context)
-    const first = makeEnvelope({ dedupe: 'k' })
-    await queue.enqueue(first)
-    const others = [makeEnvelope({ dedupe: 'k' }), makeEnvelope()] as const
-    await TRANSACTIONS['a client of pg']?.(postgres.url, async (db) => {
-      expect(await joined(queue).enqueueMany(others, db)).toEqual([first.token, others[1].token])
+  test('a client, while others keep the queue from being opened: it is left alone once that was given up', async (context) => {
+    const pool = openPool(context, 2)
+    const queue = postgresQueue({ pool, schema: makeName() })
+    const { jobs, start } = makeBench({ afterCreateJob() {} }, { queue, cache: distantCache(), enqueueTimeout: 500 })
+    context.onTestFinished(() => jobs.close())
+    const [client, other] = [await pool.connect(), await pool.connect()]
+    await client.query('BEGIN')
+    const error = await rejection(start(1, { db: client }))
+    expect(error).toMatchObject({ code: 'ENQUEUE_FAILED', message: expect.stringContaining('jobs.health()') })
+    await client.query('ROLLBACK')
+    // As somebody else who was given the connection.
+    await client.query('BEGIN')
+    other.release()
+    expect(await jobs.health()).toMatchObject({ queue: 'up', waiting: 0 })
+    await client.query('COMMIT')
+    expect(await jobs.health()).toMatchObject({ waiting: 0 })
+    await begin(client, async (db) => void (await start(2, { db: db as Client })))
+    client.release()
+    expect(await jobs.health()).toMatchObject({ waiting: 1 })
+  })
+
+  test('a client that is the only connection: none are there after its rollback', async (context) => {
+    const pool = openPool(context)
+    const queue = postgresQueue({ pool, schema: makeName() })
+    const { jobs, start } = makeBench({ afterCreateJob() {} }, { queue, cache: distantCache(), enqueueTimeout: 500 })
+    context.onTestFinished(() => jobs.close())
+    const client = await pool.connect()
+    await client.query('BEGIN')
+    expect(await rejection(start(1, { db: client }))).toMatchObject({ code: 'ENQUEUE_FAILED' })
+    await client.query('ROLLBACK')
+    client.release()
+    expect(await jobs.health()).toMatchObject({ queue: 'up', waiting: 0 })
+    expect(await jobs.health()).toMatchObject({ waiting: 0 })
+  })
+
+  test('a client whose transaction ends while the queue is being opened: nothing is sent after it', async (context) => {
+    const pool = openPool(context)
+    const queue = postgresQueue({ pool, schema: makeName() })
+    context.onTestFinished(async () => void (await queue.close()))
+    const client = await pool.connect()
+    await client.query('BEGIN')
+    const adding = rejection(joined(queue).enqueueMany([makeEnvelope()], client, LIMIT))
+    await client.query('ROLLBACK')
+    client.release()
+    expect(await adding).toMatchObject({
+      code: 'INVALID_OPTION',
+      message: expect.stringContaining('in no transaction'),
     })
-    expect(await states(queue, others)).toEqual(['absent', 'waiting'])
+    expect(await queue.health()).toMatchObject({ waiting: 0 })
+  })
+
+  test('a client whose transaction cannot be serialized: the error of its driver is the cause, and what to do is said', async (context) => {
+    const queue = openQueue(context)
+    const envelope = makeEnvelope()
+    await queue.health()
+    const pool = openPool(context)
+    const client = await pool.connect()
+    await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ')
+    await client.query('SELECT 1')
+    await queue.enqueue(envelope)
+    const error = await rejection(joined(queue).enqueueMany([envelope], client, LIMIT))
+    await client.query('ROLLBACK')
+    client.release()
+    expect(error).toMatchObject({ code: 'ENQUEUE_FAILED', cause: { code: '40001' } })
+    expect(error).toMatchObject({
+      message: expect.stringMatching(/could not serialize access.*\. Roll it back, and repeat it\.$/),
+    })
   })
 })
 
@@ -209,7 +278,7 @@ describe('jobs in the transaction of a PGlite', { timeout: 60_000 }, () => {
     await pglite.transaction(async (db) => {
       queue = postgresQueue({ pglite })
       const opening = queue.health()
-      const refusal = await rejection(joined(queue).enqueueMany([makeEnvelope()], db))
+      const refusal = await rejection(joined(queue).enqueueMany([makeEnvelope()], db, LIMIT))
       expect(refusal).toMatchObject({ code: 'QUEUE_UNAVAILABLE', message: expect.stringContaining('jobs.health()') })
       opening.catch(() => {})
     })
@@ -222,7 +291,7 @@ describe('jobs in the transaction of a PGlite', { timeout: 60_000 }, () => {
     const queue = postgresQueue({ pglite })
     await queue.health()
     const envelopes = [makeEnvelope(), makeEnvelope()]
-    const add = async (db: unknown) => void (await joined(queue).enqueueMany(envelopes, db))
+    const add = async (db: unknown) => void (await joined(queue).enqueueMany(envelopes, db, LIMIT))
     const failing = pglite.transaction(async (db) => {
       await add(db)
       throw new Rollback()
@@ -231,7 +300,9 @@ describe('jobs in the transaction of a PGlite', { timeout: 60_000 }, () => {
     expect(await states(queue, envelopes)).toEqual(['absent', 'absent'])
     await pglite.transaction(add)
     expect(await states(queue, envelopes)).toEqual(['waiting', 'waiting'])
-    expect(await rejection(joined(queue).enqueueMany(envelopes, pglite))).toMatchObject({ code: 'INVALID_OPTION' })
+    expect(await rejection(joined(queue).enqueueMany(envelopes, pglite, LIMIT))).toMatchObject({
+      code: 'INVALID_OPTION',
+    })
     await queue.close()
   })
 })

@@ -2,8 +2,10 @@ import { PGlite } from '@electric-sql/pglite'
 import { postgresCache } from 'after-jobs/postgres'
 import { cacheConformance } from 'after-jobs/testing'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { lockFolder } from '../../src/postgres/folder-lock'
 import { HOUR, newRecord, newToken, store } from '../../src/testing/cache-fixtures'
 import { until } from '../crew/until'
+import { rejection } from '../engine/support/runtime'
 import { CacheProcess } from './support/cache-process'
 import { testRules } from './support/rules'
 import { makeFolder, makeName } from './support/suite'
@@ -35,6 +37,19 @@ describe('a folder', PATIENT, () => {
     const third = postgresCache({ pglite })
     expect(await third.read(token)).toEqual(record)
     await third.close()
+  })
+
+  test('is given back by those who close while it is being opened', async (context) => {
+    const pglite = makeFolder(context)
+    const caches = [postgresCache({ pglite }), postgresCache({ pglite })]
+    const readings = caches.map((cache) => rejection(cache.read(newToken())))
+    await Promise.all(caches.map((cache) => cache.close()))
+    for (const error of await Promise.all(readings)) expect(error).toMatchObject({ code: 'CACHE_UNAVAILABLE' })
+    const lock = await lockFolder(pglite, 'test')
+    lock.release()
+    const next = postgresCache({ pglite })
+    expect(await next.read(newToken())).toBeUndefined()
+    await next.close()
   })
 
   test('is refused to a second process, and no row is lost', async (context) => {

@@ -2,9 +2,13 @@ import { postgresQueue } from 'after-jobs/postgres'
 import { Pool } from 'pg'
 import { PgBoss } from 'pg-boss'
 import { expect, test } from 'vitest'
+import { until } from '../crew/until'
+import { rejection } from '../engine/support/runtime'
 import { makeEnvelope } from '../engine/support/stub-queue'
 import { openClient } from './support/neighbours'
 import { describeWithPostgres, makeName, usePostgres } from './support/suite'
+
+const UNTOUCHED = { type: 'handed back', delay: 0 } as const
 
 describeWithPostgres('the tables of pg-boss', {}, () => {
   const postgres = usePostgres()
@@ -21,6 +25,43 @@ describeWithPostgres('the tables of pg-boss', {}, () => {
       expect(await queues[0]?.health()).toMatchObject({ waiting: 8, active: 0 })
       await Promise.all(queues.map((queue) => queue.close()))
     }
+  })
+
+  test('are waited for no longer than for an answer, and made as soon as there is a connection', async (context) => {
+    const pool = new Pool({ connectionString: postgres.url, max: 1 })
+    const client = await pool.connect()
+    const queue = postgresQueue({ pool, schema: makeName() })
+    context.onTestFinished(async () => {
+      await queue.close()
+      await pool.end()
+    })
+    const begin = Date.now()
+    const run = async () => UNTOUCHED
+    const calls = [queue.health(), queue.cancel(makeEnvelope().token), queue.runOne(run)]
+    for (const ending of await Promise.allSettled(calls)) {
+      expect(ending).toMatchObject({ status: 'rejected', reason: { code: 'QUEUE_UNAVAILABLE' } })
+    }
+    expect(Date.now() - begin).toBeLessThan(6_000)
+    client.release()
+    expect(await queue.health()).toMatchObject({ waiting: 0 })
+  })
+
+  test('are made again after somebody has dropped them: for the next call, and for a worker', async (context) => {
+    const schema = makeName()
+    const client = await openClient(context, postgres)
+    const queue = postgresQueue({ url: postgres.url, schema, pollInterval: 100 })
+    context.onTestFinished(async () => void (await queue.close()))
+    await queue.health()
+    const drop = () => client.query(`DROP SCHEMA ${schema} CASCADE`)
+    await drop()
+    expect(await rejection(queue.health())).toMatchObject({ code: 'QUEUE_UNAVAILABLE' })
+    expect(await queue.health()).toMatchObject({ waiting: 0 })
+    const consumer = queue.consume(async () => UNTOUCHED)
+    await until('worker', async () => (await queue.health()).workers === 1)
+    await drop()
+    const isThere = `SELECT to_regclass('${schema}.job_common') IS NOT NULL AS is_there`
+    await until('new table', async () => (await client.query(isThere)).rows[0].is_there)
+    await consumer.close()
   })
 
   test('may be those of a pg-boss of the application, which goes on', async (context) => {

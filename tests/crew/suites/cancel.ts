@@ -47,6 +47,24 @@ export function testCancel(engine: SharedEngine): void {
       expect(await web.jobs.status(token)).toMatchObject(CANCELLED)
     })
 
+    test.for(['tells of it', 'never runs it'])(
+      'of a job that waits for longer than its status is kept: the queue %s',
+      async (what, context) => {
+        const { neighbours, web } = openThree(context)
+        const other = neighbours.add({}, { ttl: 1 })
+        const worker = openWorker(neighbours)
+        const token = await web.start(1, { attempts: 2 })
+        expect(await other.jobs.cancel(token)).toBe(true)
+        await eventually(async () => expect(await web.cache.read(token)).toBeUndefined())
+        if (what === 'tells of it') expect(await web.jobs.status(token)).toMatchObject({ ...CANCELLED, attempt: 0 })
+        worker.jobs.work()
+        await worker.jobs.drain()
+        expect(worker.story).toEqual(COMPENSATED)
+        expect(worker.hook).not.toHaveBeenCalled()
+        expect(await web.jobs.status(token)).toMatchObject({ ...CANCELLED, attempt: 0 })
+      },
+    )
+
     test('of a job that is due tomorrow: a worker compensates now', async (context) => {
       const { web, other, worker } = openThree(context)
       worker.jobs.work()
