@@ -82,7 +82,7 @@ export class RecordStore {
       if (applied !== undefined) return applied
       record = await this.read(token)
     }
-    throw new AfterJobsError('CACHE_UNAVAILABLE', `The cache refused ${MAX_RACES} writes of one record in a row.`, {
+    throw new AfterJobsError('CACHE_UNAVAILABLE', `The cache refused ${MAX_RACES} writes in a row.`, {
       token,
     })
   }
