@@ -51,10 +51,9 @@ export class AfterJobsError extends Error {
     super(message, 'cause' in details ? { cause: details.cause } : undefined)
     this.name = 'AfterJobsError'
     this.code = code
-    // Not enumerable, because a logger writes what is, and whoever reads a whole token in a log can follow the job.
-    if (details.token !== undefined) Object.defineProperty(this, 'token', { value: details.token })
-    if (details.accepted !== undefined) Object.defineProperty(this, 'accepted', { value: details.accepted })
-    Object.defineProperty(this, BRAND, { value: true })
+    hide(this, 'token', details.token)
+    hide(this, 'accepted', details.accepted)
+    hide(this, BRAND, true)
   }
 
   /** Tells whether a value is an AfterJobsError of any copy of this library. */
@@ -73,13 +72,18 @@ export class JobError extends Error {
   constructor(message: string, options?: { cause?: unknown }) {
     super(message, options)
     this.name = 'JobError'
-    Object.defineProperty(this, JOB_BRAND, { value: true })
+    hide(this, JOB_BRAND, true)
   }
 
   /** Tells whether a value is a JobError of any copy of this library. */
   static is(value: unknown): value is JobError {
     return hasBrand(value, JOB_BRAND)
   }
+}
+
+/** Sets what is not enumerable: a logger writes what is, and whoever reads a whole token in a log can follow the job. */
+function hide(error: Error, name: PropertyKey, value: unknown): void {
+  if (value !== undefined) Object.defineProperty(error, name, { value })
 }
 
 function hasBrand(value: unknown, brand: symbol): boolean {

@@ -39,23 +39,19 @@ export function nextTurn(): Promise<void> {
 
 /** Tells whether a promise settles within `ms` milliseconds. */
 export function settlesWithin(promise: Promise<unknown>, ms: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(() => resolve(false), Math.min(ms, MAX_TIMER))
-    const settle = () => {
-      clearTimeout(timer)
-      resolve(true)
-    }
-    promise.then(settle, settle)
-  })
+  const isSettled = () => true
+  return withTimeLimit(promise.then(isSettled, isSettled), ms, Error).catch(() => false)
 }
 
 /**
  * Settles as the promise does, or rejects after `ms` milliseconds with what `makeError` makes. What the promise does later
  * is ignored.
  */
-export async function withTimeLimit<T>(promise: Promise<T>, ms: number, makeError: () => Error): Promise<T> {
-  if (await settlesWithin(promise, ms)) return promise
-  throw makeError()
+export function withTimeLimit<T>(promise: Promise<T>, ms: number, makeError: () => Error): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(makeError()), Math.min(ms, MAX_TIMER))
+    promise.then(resolve, reject).finally(() => clearTimeout(timer))
+  })
 }
 
 /** Resolves after `ms` milliseconds, or rejects with the signal's reason. */

@@ -37,7 +37,7 @@ const UNCOMMITTED_INTERVAL = 1_000
 const QUEUE_LIMIT = 2_000
 /** The longest that cache and queue together may take: a little less than the 3 s that are promised. */
 const ANSWER_LIMIT = 2_900
-const LATE = 'Cache and queue did not answer in time.'
+const LATE = 'The queue gave no answer in time.'
 /** A well-formed token that no job has. */
 const NO_TOKEN = '00000000-0000-4000-8000-000000000000'
 const LOST: JobOutcome = { status: 'error', code: 'worker_lost', message: 'The job was lost together with its worker' }
@@ -278,9 +278,7 @@ export class StatusReader {
 
   #ask<T>(call: Promise<T>): Promise<T> {
     if (!this.#parts.queue.isShared) return call
-    const makeError = () =>
-      new AfterJobsError('QUEUE_UNAVAILABLE', `The queue gave no answer within ${QUEUE_LIMIT} ms.`)
-    return withTimeLimit(call, QUEUE_LIMIT, makeError)
+    return withTimeLimit(call, QUEUE_LIMIT, () => new Error(`The queue gave no answer within ${QUEUE_LIMIT} ms`))
   }
 }
 

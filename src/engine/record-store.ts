@@ -82,7 +82,7 @@ export class RecordStore {
       if (applied !== undefined) return applied
       record = await this.read(token)
     }
-    throw new AfterJobsError('CACHE_UNAVAILABLE', `The cache refused ${MAX_RACES} writes in a row.`, {
+    throw new AfterJobsError('CACHE_UNAVAILABLE', `The cache refused ${MAX_RACES} writes.`, {
       token,
     })
   }
@@ -129,8 +129,10 @@ export class RecordStore {
   }
 
   #bound<T>(call: Promise<T>): Promise<T> {
-    if (this.#cache.isLocal) return call
-    return withTimeLimit(call, CACHE_LIMIT, () => unavailable(undefined)).catch((error) => {
+    const { isLocal, isBounded } = this.#cache
+    if (isLocal) return call
+    const bounded = isBounded ? call : withTimeLimit(call, CACHE_LIMIT, unavailable)
+    return bounded.catch((error) => {
       throw AfterJobsError.is(error) && OWN_CODES.includes(error.code) ? error : unavailable(error)
     })
   }
@@ -140,7 +142,7 @@ function queued(birth: JobEnvelope, at: number, incarnation?: number): JobChange
   return { type: 'queued', at, birth, incarnation }
 }
 
-function unavailable(cause: unknown): AfterJobsError {
+function unavailable(cause?: unknown): AfterJobsError {
   const message = 'The cache of job statuses cannot be reached. Check that its store is up.'
-  return new AfterJobsError('CACHE_UNAVAILABLE', message, cause === undefined ? {} : { cause })
+  return new AfterJobsError('CACHE_UNAVAILABLE', message, { cause })
 }

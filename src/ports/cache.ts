@@ -24,6 +24,9 @@ export interface JobCache {
   /** Whether the records die with this process: then a queue that processes share is refused beside it. */
   readonly isLocal: boolean
 
+  /** Declared by a cache whose every call ends within 2.5 s: then the runtime sets no clock beside the cache's own. */
+  readonly isBounded?: boolean
+
   /** Declared by a cache that answers at once: a job in memory then costs a third of the promises. */
   readonly immediate?: ImmediateCache
 

@@ -43,6 +43,7 @@ export function postgresCache(target: string | PoolLike | PostgresCacheOptions):
 
   return {
     isLocal: false,
+    isBounded: true,
     async read(token) {
       const row = await call(
         () => `read job ${shortToken(token)}`,

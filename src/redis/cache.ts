@@ -38,7 +38,7 @@ const WRITE_SHA = createHash('sha1').update(WRITE).digest('hex')
  * Keeps each record as one hash under `<prefix>.<token>`, which `HGETALL` shows. A write compares and sets in one script of
  * one key, atomically for all processes, in a cluster too. The records expire by themselves.
  *
- * Each call rejects with `CACHE_UNAVAILABLE` when Redis cannot be reached or does not answer within 2 s. Needs the packages
+ * Each call rejects with `CACHE_UNAVAILABLE` when Redis cannot be reached or does not answer within 2.5 s. Needs the packages
  * `@keyv/redis` and keyv.
  *
  * @throws AfterJobsError `INVALID_OPTION`; later `CACHE_UNAVAILABLE` from each call of the cache.
@@ -54,6 +54,7 @@ export function redisCache(target: string | KeyvRedisLike | RedisCacheOptions): 
 
   return {
     isLocal: false,
+    isBounded: true,
     read: (token) =>
       calls.call(
         () => `read job ${shortToken(token)}`,

@@ -1,6 +1,6 @@
 import { AfterJobsError, reasonOf } from '../core/errors'
 import { withTimeLimit } from '../core/timer'
-import { borrow, type Connection, isReady as isConnectionReady, type Lease } from './connections'
+import { borrow, CALL_LIMIT, type Connection, isReady as isConnectionReady, type Lease } from './connections'
 import { loadPeer } from './peer'
 import { createReadiness } from './readiness'
 
@@ -9,6 +9,8 @@ export interface RecordClient {
   readonly isOpen: boolean
   /** A cluster does not say. */
   readonly isReady?: boolean
+  /** Whether it ends a call by itself that takes too long. */
+  readonly isBounded?: boolean
   hGetAll(key: string): Promise<Record<string, string>>
   /** Takes the words of a command as a list; a cluster wants to be told more before. Absent where it would be no quicker. */
   sendCommand?(words: never, ...rest: never[]): Promise<unknown>
@@ -34,9 +36,6 @@ interface ScriptOptions {
   arguments: string[]
 }
 
-/** Milliseconds that a call may take. */
-const CALL_LIMIT = 2_000
-
 /**
  * Calls to a Redis, each with its time limit: at a URL, or through a client that is there already, which stays open. Where a
  * queue of this process has a connection to the URL, that one is used, so that a job and its record share their writes.
@@ -61,14 +60,9 @@ export class RedisCalls {
   /** @throws AfterJobsError `CACHE_UNAVAILABLE`, saying what could not be done. */
   call<T>(what: () => string, run: (client: RecordClient) => Promise<T>): Promise<T> {
     if (this.#isClosed) return Promise.reject(unavailable(what, new Error('it is closed')))
-    let isOver = false
     const current = this.#current
-    const answer = current !== undefined && isReady(current) ? run(current) : this.#openAndRun(run, () => isOver)
-    const late = () => {
-      isOver = true
-      return this.#makeLateError()
-    }
-    return withTimeLimit(answer, CALL_LIMIT, late).catch((error) => {
+    const isAtHand = current?.isBounded === true && isReady(current)
+    return (isAtHand ? run(current) : this.#runInTime(run)).catch((error) => {
       throw AfterJobsError.is(error) ? error : unavailable(what, error)
     })
   }
@@ -78,6 +72,17 @@ export class RedisCalls {
     this.#isClosed = true
     this.#lease?.giveBack()
     if (this.#own?.isOpen) this.#own.destroy()
+  }
+
+  #runInTime<T>(run: (client: RecordClient) => Promise<T>): Promise<T> {
+    let isOver = false
+    const late = () => {
+      isOver = true
+      return this.#makeLateError()
+    }
+    const current = this.#current
+    const answer = current !== undefined && isReady(current) ? run(current) : this.#openAndRun(run, () => isOver)
+    return withTimeLimit(answer, CALL_LIMIT, late)
   }
 
   async #openAndRun<T>(run: (client: RecordClient) => Promise<T>, isOver: () => boolean): Promise<T> {
@@ -155,6 +160,8 @@ function adapt(connection: Connection): RecordClient {
     get isReady() {
       return isConnectionReady(connection)
     },
+    // Of a cluster, only its nodes are.
+    isBounded: connection.isCluster !== true,
     hGetAll: (key) => connection.hgetall(key),
     evalSha: (sha, options) => connection.evalsha(scriptOf(sha, options)),
     eval: (script, options) => connection.eval(scriptOf(script, options)),

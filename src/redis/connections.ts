@@ -49,8 +49,10 @@ const COMMON = {
   autoResubscribe: true,
   retryStrategy: (times: number) => Math.min(50 * 2 ** times, 1_000),
 }
+/** Milliseconds that a call may take which somebody waits for: less than the 3 s in which a status must be told. */
+export const CALL_LIMIT = 2_500
 // Without these limits a call would wait for Redis for ever, and be carried out long after its caller was told that it failed.
-const ASKING = { ...COMMON, maxRetriesPerRequest: 1, commandTimeout: 3_000, connectTimeout: 2_000 }
+const ASKING = { ...COMMON, maxRetriesPerRequest: 1, commandTimeout: CALL_LIMIT, connectTimeout: 2_000 }
 // A worker waits for its next job in a command without an end.
 const WORKING = { ...COMMON, maxRetriesPerRequest: null, commandTimeout: undefined }
 const OPTIONS: Record<Purpose, object> = { ask: ASKING, work: WORKING, hear: WORKING }

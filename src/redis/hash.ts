@@ -64,10 +64,24 @@ export function fromHash(token: string, hash: Readonly<Record<string, string>>):
   throw new AfterJobsError('CACHE_UNAVAILABLE', message)
 }
 
+/** Copied, so that all records have one shape: one that grows field by field takes ten times as long to make and to copy. */
+const BLANK: Record<string, unknown> = {
+  version: undefined,
+  incarnation: undefined,
+  ...Object.fromEntries(FIELDS.map(([field, , kind]) => [field, parseField(kind, undefined)])),
+}
+
 function parse(hash: Readonly<Record<string, string>>): unknown {
   const [version, incarnation] = (hash.version ?? '').split('.')
-  const record: Record<string, unknown> = { version: parseNumber(version), incarnation: parseNumber(incarnation) }
-  for (const [field, name, kind] of FIELDS) record[field] = parseField(kind, hash[name])
+  const record: Record<string, unknown> = {
+    ...BLANK,
+    version: parseNumber(version),
+    incarnation: parseNumber(incarnation),
+  }
+  for (const [field, name, kind] of FIELDS) {
+    const text = hash[name]
+    if (text !== undefined) record[field] = parseField(kind, text)
+  }
   record.updatedAt ??= record.finishedAt
   return record
 }

@@ -3,7 +3,7 @@ import { AfterJobsError } from '../core/errors'
 import type { JobEnvelope } from '../core/job'
 import { settlesWithin } from '../core/timer'
 import type { JobConsumer, JobLookup, JobQueue, JobRun, QueueHealth, QueueListener } from '../ports/queue'
-import { type Connections, openConnections, unavailable } from './connections'
+import { type Connection, type Connections, isReady, openConnections, unavailable } from './connections'
 import { type ConsumerParts, type JobWorker, makeWorker, runSingle } from './consumer'
 import { isRefusal } from './delivery'
 import { endOf, markCancelled, toEnvelope, toOptions, toOutcome } from './message'
@@ -14,6 +14,7 @@ import { channelOf, type RedisQueueOptions, readSettings, type Settings } from '
 interface Engine {
   readonly bullmq: typeof import('bullmq')
   readonly queue: Queue
+  readonly connection: Connection
 }
 
 interface State {
@@ -22,6 +23,8 @@ interface State {
   readonly workers: Set<JobWorker>
   listener: QueueListener
   engine: Promise<Engine> | undefined
+  /** The engine once it is open: most calls need no step more than their own. */
+  current: Engine | undefined
   /** The worker of `runOne`. */
   single: JobWorker | undefined
   hearing: Promise<void> | undefined
@@ -48,13 +51,16 @@ export function redisQueue(target: string | RedisQueueOptions): JobQueue {
   const connections = openConnections(settings.target, (error) => state.listener.onTrouble(unavailable(error)))
   const state: State = {
     ...{ settings, connections, listener: DEAF, workers: new Set<JobWorker>() },
-    ...{ engine: undefined, single: undefined, hearing: undefined, isClosed: false },
+    ...{ engine: undefined, current: undefined, single: undefined, hearing: undefined, isClosed: false },
   }
   return {
     isShared: true,
     autoStart: false,
-    enqueue: async (envelope) => (await addAll(state, [envelope]))[0] as string,
-    enqueueMany: (envelopes) => addAll(state, envelopes),
+    // One is cheaper alone: a bulk is a transaction.
+    enqueue: (envelope) =>
+      asking(state, ({ queue }) => queue.add(nameOf(envelope), envelope, toOptions(envelope)).then(idOf)),
+    enqueueMany: (envelopes) =>
+      asking(state, ({ queue }) => queue.addBulk(envelopes.map(toMessage)).then((jobs) => jobs.map(idOf))),
     consume: (run, { concurrency = 1 } = {}) => consume(state, run, concurrency),
     runOne: (run) => runOne(state, run),
     find: (token) => asking(state, ({ queue }) => find(state, queue, token)),
@@ -79,39 +85,31 @@ function open(state: State): Promise<Engine> {
 
 async function openEngine({ settings, connections, listener }: State): Promise<Engine> {
   const bullmq = await loadPeer('bullmq', () => import('bullmq'))
-  const connection = (await connections.get('ask')) as never
+  const connection = await connections.get('ask')
   // The events are a log for others, in which BullMQ repeats every result.
   const streams = { events: { maxLen: 100 } }
-  const queue = new bullmq.Queue(settings.name, { connection, prefix: settings.prefix, streams })
+  const queue = new bullmq.Queue(settings.name, { connection: connection as never, prefix: settings.prefix, streams })
   queue.on('error', (error) => listener.onTrouble(unavailable(error)))
-  return { bullmq, queue }
+  return { bullmq, queue, connection }
 }
 
 /** Asks Redis for something, once there is a connection. */
-async function asking<T>(state: State, ask: (engine: Engine) => Promise<T>): Promise<T> {
-  const engine = await open(state)
-  try {
-    await state.connections.ready('ask')
-    return await ask(engine)
-  } catch (error) {
+function asking<T>(state: State, ask: (engine: Engine) => Promise<T>): Promise<T> {
+  const { current, isClosed } = state
+  const isAtHand = current !== undefined && !isClosed && isReady(current.connection)
+  return (isAtHand ? ask(current) : openAndAsk(state, ask)).catch((error) => {
     throw unavailable(error)
-  }
+  })
 }
 
-function addAll(state: State, envelopes: readonly JobEnvelope[]): Promise<string[]> {
-  return asking(state, async ({ queue }) => {
-    const [first] = envelopes
-    // One is cheaper alone: a bulk is a transaction.
-    if (first !== undefined && envelopes.length === 1) {
-      return [idOf(await queue.add(nameOf(first), first, toOptions(first)))]
-    }
-    const messages = envelopes.map((envelope) => ({
-      name: nameOf(envelope),
-      data: envelope,
-      opts: toOptions(envelope),
-    }))
-    return (await queue.addBulk(messages)).map(idOf)
-  })
+async function openAndAsk<T>(state: State, ask: (engine: Engine) => Promise<T>): Promise<T> {
+  state.current = await open(state)
+  await state.connections.ready('ask')
+  return ask(state.current)
+}
+
+function toMessage(envelope: JobEnvelope) {
+  return { name: nameOf(envelope), data: envelope, opts: toOptions(envelope) }
 }
 
 /** What BullMQ's dashboards show. */

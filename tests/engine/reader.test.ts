@@ -106,6 +106,19 @@ describe('status', () => {
     },
   )
 
+  test.each([
+    [undefined, 1],
+    [true, 0],
+  ])('with a cache whose isBounded is %s, sets %i clocks of its own for a read', async (isBounded, count) => {
+    const cache = { ...faultyCache(), ...(isBounded && { isBounded }) }
+    const { jobs } = makeReader({ cache })
+    cache.read = () => new Promise(() => {})
+    const before = vi.getTimerCount()
+    void rejection(jobs.status(randomUUID()))
+    expect(vi.getTimerCount() - before).toBe(count)
+    await vi.advanceTimersByTimeAsync(10_000)
+  })
+
   test('rejects within 3 s also when the cache hangs after the queue has answered slowly', async () => {
     const cache = faultyCache()
     const { jobs, queue } = makeReader({ cache })

@@ -34,15 +34,15 @@ describeWithServer('a queue and a cache at one URL', {}, () => {
     await eventually(async () => expect(await countClients(client)).toBe(0))
   })
 
-  test('send what is started in one turn in one go', async (context) => {
+  test('send what is started in one turn in few writes', async (context) => {
     const server = await openServer(context)
     const client = openClient(context, server)
     const { start } = openNeighbours(context, { url: server.url, makePrefix: () => 'go' }).add({ afterCreateJob() {} })
     await start()
     const before = await countReads(client)
     await Promise.all(Array.from({ length: 100 }, () => start()))
-    // A hundred jobs with their records are two hundred commands.
-    expect((await countReads(client)) - before).toBeLessThan(20)
+    // A hundred jobs with their records are two hundred commands, of which eight leave together.
+    expect((await countReads(client)) - before).toBeLessThan(40)
   })
 
   test('write records to a Redis that has forgotten its scripts', async (context) => {
