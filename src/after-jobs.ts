@@ -4,7 +4,7 @@ import type { AfterJobs, Health, Logger, RecordReader } from './core/runtime'
 import { type JobRecord, type JobStatus, unknownStatus } from './core/status'
 import { settlesWithin } from './core/timer'
 import { Aftermath } from './engine/aftermath'
-import { applyToObject, type HooksOf } from './engine/attach'
+import { applyToObject, type HooksOf } from './engine/attachment'
 import { Bell } from './engine/bell'
 import { Cancellation } from './engine/cancellation'
 import { Dispatcher } from './engine/dispatcher'
@@ -252,6 +252,6 @@ function checkPair(queue: JobQueue, cache: JobCache): void {
   if (typeof cache?.write !== 'function') throw wrongOption('cache', cache, 'a cache, like memoryCache()')
   if (!queue.isShared || !cache.isLocal) return
   const message =
-    'The queue is shared by processes, but the cache is in the memory of this one: nobody else would see the tokens. Give a cache that is shared, too.'
+    'The queue is shared by processes, but the cache is in the memory of this one: nobody else would see the tokens. Share it, too.'
   throw invalidOption(message)
 }

@@ -33,7 +33,7 @@ export type { JsonValue } from './core/json'
 
 // What the library itself throws.
 
-export { AfterJobsError, type AfterJobsErrorCode } from './core/errors'
+export { AfterJobsError, type AfterJobsErrorCode, type AfterJobsErrorDetails } from './core/errors'
 
 // What a watcher sees.
 
@@ -59,6 +59,7 @@ export { type JobHeadersOptions, jobHeaders } from './http/headers'
 export type { JobEnvelope } from './core/job'
 export type { JobRecord } from './core/status'
 export { type KeyvCacheOptions, type KeyvLike, keyvCache } from './keyv/cache'
+export type { ErrorEmitter, KeyvLikeEntry } from './keyv/keyv-like'
 export { memoryCache } from './memory/cache'
 export { type MemoryQueue, type MemoryQueueOptions, memoryQueue } from './memory/queue'
 export type { ImmediateCache, JobCache, JobCacheEntry } from './ports/cache'

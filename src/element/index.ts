@@ -1,3 +1,5 @@
+/** The form of its `fetch`. */
+export type { Fetch } from '../client/requests'
 /** The words in which a status is told. */
 export type { DoneStatus, ErrorStatus, JobStatus, UnknownStatus } from '../core/status'
 /** Shows a job in a page. To import this defines `<job-progress>`, where there is a browser. */

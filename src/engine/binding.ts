@@ -4,7 +4,7 @@ import { type JobId, readId, show } from '../core/job'
 import type { AfterJobs } from '../core/runtime'
 import type { HookCall, UncheckedOptions } from './dispatcher'
 import { type Engine, engineOf } from './engine'
-import { findParent, runInline } from './inline'
+import { findParent, runInline } from './inline-run'
 import {
   beginAction,
   createTokenState,

@@ -31,7 +31,8 @@ interface OpenClient {
   nextReady(): Promise<void>
 }
 
-interface ScriptOptions {
+/** The keys of a script, and its arguments. */
+export interface ScriptOptions {
   keys: string[]
   arguments: string[]
 }

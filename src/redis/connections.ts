@@ -1,6 +1,6 @@
 import { AfterJobsError, reasonOf } from '../core/errors'
 import { withTimeLimit } from '../core/timer'
-import { type CorkableStream, joinWrites } from './join-writes'
+import { type CorkableStream, joinWrites } from './joined-writes'
 import { loadPeer } from './peer'
 import { createReadiness } from './readiness'
 

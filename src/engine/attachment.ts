@@ -54,6 +54,6 @@ export function applyToObject<T extends object>(
 function checkReplaceable(service: object, keys: PropertyKey[]): void {
   const fixed = keys.find((key) => Object.getOwnPropertyDescriptor(service, key)?.configurable === false)
   if (fixed === undefined) return
-  const message = `attachAfterJobs cannot replace '${String(fixed)}' of this object, because it is defined as not configurable. Define it as configurable.`
+  const message = `attachAfterJobs cannot replace '${String(fixed)}' of this object. Define it as configurable.`
   throw new AfterJobsError('INVALID_SERVICE', message)
 }

@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events'
 import { Writable } from 'node:stream'
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
-import { joinWrites } from '../../src/redis/join-writes'
+import { joinWrites } from '../../src/redis/joined-writes'
 
 /** A connection over a stream that notes what is written at once, in how many commands. */
 class Recorded extends EventEmitter {
