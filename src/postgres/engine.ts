@@ -3,6 +3,7 @@ import { withTimeLimit } from '../core/timer'
 import { type Database, openDatabase } from './database'
 import { loadPeer } from './peer'
 import type { PgBossLike, Settings } from './settings'
+import { nameOf } from './statement-name'
 import { type Statements, writeStatements } from './statements'
 
 /** What is there once pg-boss has its tables. */
@@ -32,15 +33,19 @@ export async function openEngine(database: Database, settings: Settings): Promis
   const { boss, schema, queue, source, lockDuration } = settings
   await database.ready()
   await (boss === undefined ? setUp(database, settings) : makeQueue(boss, queue))
+  const names = new Map<string, string>()
   const query: Engine['query'] = async <R>(text: string, values?: readonly unknown[]) => {
-    return (await database.query<R>(text, values, QUERY_LIMIT)).rows
+    return (await database.query<R>(text, values, QUERY_LIMIT, names.get(text))).rows
   }
   const [row] = await query<{ table_name: string }>(`SELECT table_name FROM ${schema}.queue WHERE name = $1`, [queue])
   const table = row?.table_name ?? 'job_common'
   // Long enough for each lock to be renewed.
   const grace = Math.ceil((2 * lockDuration) / RENEWALS)
   const place = { ...settings, table, grace, isEmbedded: source?.pglite !== undefined }
-  return { statements: writeStatements(place), query }
+  const statements = writeStatements(place)
+  // Those of each job, all of which find their rows by an index or by their places.
+  for (const text of [statements.insert, statements.take, statements.answer]) names.set(text, nameOf(text))
+  return { statements, query }
 }
 
 /** Makes what is missing; where others make the same at the same moment, pg-boss finds at its next try that it is there. */

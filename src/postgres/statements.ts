@@ -48,7 +48,8 @@ const MISSED_BEATS = 3
  * statement here, count a crash and a job handed back as attempts, and leave the time of the next attempt to the queue.
  *
  * Rows are named by an array, of their places where those are locked: the planner, which knows little of a table that fills
- * and empties, would join them by reading the whole queue for each.
+ * and empties, would join them by reading the whole queue for each. For the same reason it is not told how many jobs a look
+ * takes: with a limit that it knows it would sort all that wait, having taken them for few.
  *
  * Three columns are used in a way of our own: `heartbeat_on` is the time at which the lock of an active job ends,
  * `retry_count` counts deliveries, as it does for pg-boss, and so tells whether an answer is one to the last of them, and
@@ -126,7 +127,6 @@ function writeForWorkers({ schema, table, queue, channel }: Place): Part<'take' 
       SELECT id::text AS token FROM answered LEFT JOIN told ON true`
   return {
     // $1: how many, $2: milliseconds of their lock. Where there is none, it says when the next one is due.
-    // A limit that the planner does not know makes it walk along the index; it would sort all that wait, taking them for few.
     take: `
       WITH due AS (
         SELECT ctid FROM ${jobs}

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { AfterJobsError } from '../core/errors'
 import { withTimeLimit } from '../core/timer'
 import type { JobCacheEntry } from '../ports/cache'
@@ -6,6 +5,7 @@ import type { CacheSettings } from './cache-settings'
 import { type Database, openDatabase } from './database'
 import { type StatusRow, toItems } from './row'
 import { postgresSchema } from './schema'
+import { nameOf } from './statement-name'
 import { type StatusStatements, writeStatusStatements } from './status-statements'
 import { Sweeper } from './sweeper'
 
@@ -119,11 +119,6 @@ export class StatusTable {
     const { rows } = await this.#database.query<{ swept: number }>(this.#statements.sweep, [most], UPKEEP_LIMIT)
     return rows[0]?.swept ?? 0
   }
-}
-
-/** A name belongs to one text, because connections are shared. */
-function nameOf(text: string): string {
-  return `after_jobs_${createHash('sha256').update(text).digest('hex').slice(0, 16)}`
 }
 
 function toArray(items: readonly Named[]): string {
