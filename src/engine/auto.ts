@@ -112,7 +112,7 @@ export class AutoStart {
   }
 
   #passThrough(service: object, name: string, result: unknown): unknown {
-    const message = `auto: ${displayName(service)}.${name}() returned no promise, so that no job was started: nothing tells when it is done. Make it async.`
+    const message = `auto: ${displayName(service)}.${name}() returned no promise, so that no job was started. Make it async.`
     this.#warn(name, message)
     return result
   }

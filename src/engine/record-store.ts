@@ -19,6 +19,12 @@ export interface Applied {
   record: JobRecord | undefined
 }
 
+/** What tells a run from the others of its job. */
+interface RunOf {
+  readonly envelope: JobEnvelope
+  readonly runId: number
+}
+
 /** How long records live, in milliseconds: after the end, and before it. */
 export interface Lifetimes {
   ttl: number
@@ -63,6 +69,11 @@ export class RecordStore {
   /** Ends a job without a run of it; `birth` is what is known of one whose record is gone. */
   end(token: string, outcome: JobOutcome, birth: JobBirth = unknownBirth(Date.now())): Applied | Promise<Applied> {
     return this.apply(token, { type: 'finished', at: Date.now(), outcome, birth })
+  }
+
+  /** Stores that a job of this run waits again. */
+  async giveBack({ envelope, runId }: RunOf, dueAt: number | null, held?: JobRecord): Promise<Applied> {
+    return this.apply(envelope.token, { type: 'returned', at: Date.now(), runId, dueAt }, held)
   }
 
   /** Where reading and writing take no time, nobody can come between them. */

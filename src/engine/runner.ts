@@ -118,9 +118,11 @@ export class Runner implements RunObserver {
     )
   }
 
-  /** Nothing was claimed: the cache is away, or a factory failed. The job waits, unharmed. */
-  #giveUp(envelope: JobEnvelope, run: Run | undefined, error: unknown): JobAnswer {
+  /** The cache is away, or a factory failed. The job waits, unharmed. */
+  async #giveUp(envelope: JobEnvelope, run: Run | undefined, error: unknown): Promise<JobAnswer> {
     this.#parts.log.error?.(tags(envelope, error), 'job could not be started')
+    // A start that was not answered may be stored all the same, and would count as a crash.
+    if (run !== undefined) await run.waitFor(this.#parts.store.giveBack(run, null).catch(() => {}))
     this.#finish(run)
     return { type: 'handed back', delay: CLAIM_DELAY }
   }

@@ -67,8 +67,7 @@ export class Tracker {
   /** Stores that the job waits again: for its next attempt, or for another worker. */
   async giveBack(dueAt: number | null): Promise<Applied> {
     await this.stop()
-    const change: JobChange = { type: 'returned', at: Date.now(), runId: this.#host.runId, dueAt }
-    return this.#store.apply(this.#host.envelope.token, change, this.#record)
+    return this.#store.giveBack(this.#host, dueAt, this.#record)
   }
 
   /** Writes no more progress; answers what is still being written. */

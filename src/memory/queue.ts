@@ -190,7 +190,7 @@ function checkRoom(state: State, envelopes: readonly JobEnvelope[]): void {
   // Counted only where it matters: a job for which another one stands needs no room.
   const coming = waiting + envelopes.length > state.maxWaiting ? countNew(state, envelopes) : 0
   if (coming > 0 && waiting + coming > state.maxWaiting) {
-    const message = `The memory queue is full: ${waiting} jobs wait, ${coming} more were to come, and maxWaiting is ${state.maxWaiting}. Try again later, raise maxWaiting, or take another queue.`
+    const message = `The memory queue is full: ${waiting} jobs wait, ${coming} more were to come, and maxWaiting is ${state.maxWaiting}. Try again later, or raise maxWaiting.`
     throw new AfterJobsError('QUEUE_FULL', message)
   }
 }

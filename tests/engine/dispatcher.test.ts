@@ -452,6 +452,26 @@ describe('a worker on a queue that processes share', () => {
     expect(hook).not.toHaveBeenCalled()
   })
 
+  test('counts no crash for a start that was stored but not answered', async () => {
+    const hook = vi.fn()
+    const { queue, faulty, jobs } = makeWorker({ afterCreateJob: hook })
+    const { write } = faulty
+    let isDeaf = true
+    faulty.write = async (token, record, ttl) => {
+      const isStored = await write(token, record, ttl)
+      if (isStored && isDeaf && record.status === 'running') throw new Error('the answer was lost')
+      return isStored
+    }
+    const envelope = makeEnvelope()
+    for (let delivery = 1; delivery <= 3; delivery++) {
+      expect(await queue.deliver(envelope)).toMatchObject({ type: 'handed back' })
+      expect(await jobs.status(envelope.token)).toMatchObject({ status: 'pending' })
+    }
+    isDeaf = false
+    expect(await queue.deliver(envelope)).toMatchObject({ type: 'completed' })
+    expect(hook).toHaveBeenCalledTimes(1)
+  })
+
   test('repeats the storing of an end until the cache takes it, and answers the queue only then', async () => {
     const { queue, faulty, jobs } = makeWorker({
       async afterCreateJob() {
