@@ -37,7 +37,7 @@ const UNCOMMITTED_INTERVAL = 1_000
 const QUEUE_LIMIT = 2_000
 /** The longest that cache and queue together may take: a little less than the 3 s that are promised. */
 const ANSWER_LIMIT = 2_900
-const LATE = 'The queue gave no answer in time.'
+const LATE = 'Cache and queue gave no answer in time.'
 /** A well-formed token that no job has. */
 const NO_TOKEN = '00000000-0000-4000-8000-000000000000'
 const LOST: JobOutcome = { status: 'error', code: 'worker_lost', message: 'The job was lost together with its worker' }

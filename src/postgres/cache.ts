@@ -25,7 +25,8 @@ const CALL_LIMIT = 2_000
  * const jobs = createAfterJobs({ queue: postgresQueue(url), cache: postgresCache(url) })
  */
 export function postgresCache(target: string | PoolLike | PostgresCacheOptions): JobCache {
-  const table = new StatusTable(readCacheSettings(target))
+  const settings = readCacheSettings(target)
+  const table = new StatusTable(settings)
   const reads = new Gatherer(CALL_LIMIT, table.read, { mayRepeat: true })
   const creations = new Gatherer(CALL_LIMIT, table.create)
   const changes = new Gatherer(CALL_LIMIT, table.change)
@@ -43,7 +44,8 @@ export function postgresCache(target: string | PoolLike | PostgresCacheOptions):
 
   return {
     isLocal: false,
-    isBounded: true,
+    // An embedded database is waited for while it opens, and while a transaction of the application's has it.
+    isBounded: settings.source.pglite === undefined,
     async read(token) {
       const row = await call(
         () => `read job ${shortToken(token)}`,

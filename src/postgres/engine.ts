@@ -43,8 +43,8 @@ export async function openEngine(database: Database, settings: Settings): Promis
   const grace = Math.ceil((2 * lockDuration) / RENEWALS)
   const place = { ...settings, table, grace, isEmbedded: source?.pglite !== undefined }
   const statements = writeStatements(place)
-  // Those of each job, all of which find their rows by an index or by their places.
-  for (const text of [statements.insert, statements.take, statements.answer]) names.set(text, nameOf(text))
+  // Not `take`: a plan that is kept from when the table was small would read all of a large one.
+  for (const text of [statements.insert, statements.answer]) names.set(text, nameOf(text))
   return { statements, query }
 }
 

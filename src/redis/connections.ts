@@ -156,7 +156,9 @@ async function openConnection(
 
 async function connect(url: string, options: object): Promise<Connection> {
   const { Redis } = await loadPeer('ioredis', () => import('ioredis'))
-  return new Redis(url, options) as unknown as Connection
+  const Maker = Redis as unknown as new (...words: readonly unknown[]) => Connection
+  // Options first, which is how they win: a limit in the URL would be a text, of which ioredis makes no clock.
+  return new Maker(options, url)
 }
 
 function copy(connection: Connection, options: object): Connection {

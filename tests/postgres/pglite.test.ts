@@ -1,4 +1,5 @@
 import { PGlite } from '@electric-sql/pglite'
+import { createAfterJobs } from 'after-jobs'
 import { postgresCache } from 'after-jobs/postgres'
 import { cacheConformance } from 'after-jobs/testing'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -19,6 +20,17 @@ describe('the cache in this process', () => {
   beforeAll(() => pglite.waitReady, PATIENT.timeout)
   afterAll(() => pglite.close())
   cacheConformance({ test, expect }, () => postgresCache({ pglite, table: makeName() }))
+
+  test('is not waited for in a transaction of the application, which would wait for itself', async (context) => {
+    const cache = postgresCache({ pglite, prefix: makeName() })
+    const jobs = createAfterJobs({ cache })
+    context.onTestFinished(() => jobs.close())
+    const token = newToken()
+    // Its table is there.
+    expect(await jobs.status(token)).toMatchObject({ status: 'unknown' })
+    const error = await pglite.transaction(() => rejection(jobs.status(token)))
+    expect(error).toMatchObject({ code: 'CACHE_UNAVAILABLE' })
+  })
   testRules(() => postgresCache({ pglite, prefix: makeName() }), RULE_RUNS)
 })
 

@@ -93,11 +93,15 @@ describeWithServer('while Redis is away', OPTIONS, () => {
     }
   })
 
-  test.for(['kill', 'freeze'] as const)(
-    'after %s, a status rejects in time, and is 503 over HTTP',
-    async (blow, context) => {
+  test.for([
+    ['kill', ''],
+    ['freeze', ''],
+    ['freeze', '?commandTimeout=600000'],
+  ] as const)(
+    'after %s, at a URL with %j, a status rejects in time, and is 503 over HTTP',
+    async ([blow, query], context) => {
       const server = await openServer(context)
-      const crew = openCrew(context, { url: server.url })
+      const crew = openCrew(context, { url: server.url + query })
       const token = await crew.start([])
       await server[blow]()
       const { error, codes, ms } = await askForStatus(context, crew, token)
