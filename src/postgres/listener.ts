@@ -37,6 +37,8 @@ export class Listener implements Listening {
   readonly #running: Promise<void>
   /** The connection, as long as it hears. */
   #client: ClientLike | undefined
+  /** What was asked last on this connection. */
+  #turn: Promise<unknown> = Promise.resolve()
   #failures = 0
 
   constructor(getPool: () => Promise<PoolLike>, channel: string, ears: Ears) {
@@ -47,7 +49,10 @@ export class Listener implements Listening {
   }
 
   query<R>(text: string, values: readonly unknown[] = []): Promise<R[]> | undefined {
-    const answer = this.#client?.query(text, [...values]) as Promise<{ rows: R[] }> | undefined
+    const client = this.#client
+    // One after the other: pg is about to refuse what is asked while it answers.
+    const answer = client && (this.#turn.then(() => client.query(text, [...values])) as Promise<{ rows: R[] }>)
+    if (answer !== undefined) this.#turn = answer.catch(() => {})
     return answer && withTimeLimit(answer, LIMIT, silent).then(({ rows }) => rows)
   }
 
@@ -78,7 +83,10 @@ export class Listener implements Listening {
     let pulse: NodeJS.Timeout | undefined
     try {
       await Promise.race([lost, this.#begin(client)])
-      pulse = setInterval(() => withTimeLimit(client.query('SELECT 1'), LIMIT, silent).catch(lose), PULSE)
+      pulse = setInterval(
+        () => withTimeLimit(this.query('SELECT 1') ?? client.query('SELECT 1'), LIMIT, silent).catch(lose),
+        PULSE,
+      )
       if (!signal.aborted) await lost
     } finally {
       this.#client = undefined
@@ -93,6 +101,7 @@ export class Listener implements Listening {
     await client.connect()
     await withTimeLimit(client.query(`LISTEN "${this.#channel}"`), LIMIT, silent)
     this.#failures = 0
+    this.#turn = Promise.resolve()
     this.#client = client
     this.#tell('')
   }
