@@ -71,7 +71,8 @@ await runComparison(import.meta.filename, {
     'drain, a hook that does nothing': drain(JOBS, () => {}),
     'drain, a hook of 5 ms': drain(JOBS / 5, () => pause(5)),
     'status read': readStatus(JOBS),
-    'call until the hook starts, ms': latency(LATENCIES, 0.5, () => 3),
+    'call until the hook starts, ms': latency(LATENCIES, 0.5, () => 0),
+    'call until an idle worker starts, ms': latency(LATENCIES, 0.5, () => 3),
   },
   urlOf: (port) => `redis://127.0.0.1:${port}`,
   async start() {

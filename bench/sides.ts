@@ -137,7 +137,7 @@ export function readStatus(count: number): Measure {
   }
 }
 
-/** Measures from the call until the hook starts, in milliseconds: one at a time, while the worker idles, a pause before each. */
+/** Measures from the call until the hook starts, in milliseconds: one at a time, a pause before each: without one, the end of the job before is still under way. */
 export function latency(count: number, part: number, pause: () => number): Measure {
   return async (side) => {
     let started: () => void = () => {}

@@ -48,7 +48,7 @@ export class AfterJobsError extends Error {
   declare readonly accepted?: 'unknown' | string[]
 
   constructor(code: AfterJobsErrorCode, message: string, details: AfterJobsErrorDetails = {}) {
-    super(message, 'cause' in details ? { cause: details.cause } : undefined)
+    super(message, details.cause === undefined ? undefined : { cause: details.cause })
     this.name = 'AfterJobsError'
     this.code = code
     hide(this, 'token', details.token)

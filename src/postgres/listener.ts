@@ -50,10 +50,11 @@ export class Listener implements Listening {
 
   query<R>(text: string, values: readonly unknown[] = []): Promise<R[]> | undefined {
     const client = this.#client
+    if (client === undefined) return undefined
     // One after the other: pg is about to refuse what is asked while it answers.
-    const answer = client && (this.#turn.then(() => client.query(text, [...values])) as Promise<{ rows: R[] }>)
-    if (answer !== undefined) this.#turn = answer.catch(() => {})
-    return answer && withTimeLimit(answer, LIMIT, silent).then(({ rows }) => rows)
+    const answer = this.#turn.then(() => client.query(text, [...values])) as Promise<{ rows: R[] }>
+    this.#turn = answer.catch(() => {})
+    return withTimeLimit(answer, LIMIT, silent).then(({ rows }) => rows)
   }
 
   async close(): Promise<void> {
@@ -83,10 +84,7 @@ export class Listener implements Listening {
     let pulse: NodeJS.Timeout | undefined
     try {
       await Promise.race([lost, this.#begin(client)])
-      pulse = setInterval(
-        () => withTimeLimit(this.query('SELECT 1') ?? client.query('SELECT 1'), LIMIT, silent).catch(lose),
-        PULSE,
-      )
+      pulse = setInterval(() => void this.query('SELECT 1')?.catch(lose), PULSE)
       if (!signal.aborted) await lost
     } finally {
       this.#client = undefined

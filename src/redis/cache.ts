@@ -2,9 +2,11 @@ import { createHash } from 'node:crypto'
 import { invalidOption } from '../core/errors'
 import { checkNames, checkTtl, wrongOption } from '../core/job'
 import type { JobRecord } from '../core/status'
+import { withTimeLimit } from '../core/timer'
 import { shortToken } from '../core/token'
 import type { JobCache, JobCacheEntry } from '../ports/cache'
 import { type RecordClient, RedisCalls, type RedisClientLike } from './client'
+import { CALL_LIMIT } from './connections'
 import { fenceOf, fromHash, toHash } from './hash'
 import { isRedisUrl, showTarget } from './url'
 
@@ -80,12 +82,15 @@ async function compareAndSet(client: RecordClient, key: string, record: JobRecor
   const expected = version === 1 ? '' : fenceOf({ version: version - 1, incarnation })
   const words = toHash(record)
   words.unshift(expected, String(ttl))
+  const end = performance.now() + CALL_LIMIT
   try {
     return (await runScript(client, key, words)) === 1
   } catch (error) {
     // Redis forgets its scripts when it restarts.
     if (!String((error as Error).message).startsWith('NOSCRIPT')) throw error
-    return (await client.eval(WRITE, { keys: [key], arguments: words })) === 1
+    const late = () => new Error(`Redis gave no answer within ${CALL_LIMIT} ms`)
+    const answer = client.eval(WRITE, { keys: [key], arguments: words })
+    return (await withTimeLimit(answer, end - performance.now(), late)) === 1
   }
 }
 

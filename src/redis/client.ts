@@ -9,8 +9,6 @@ export interface RecordClient {
   readonly isOpen: boolean
   /** A cluster does not say. */
   readonly isReady?: boolean
-  /** Whether it ends a call by itself that takes too long. */
-  readonly isBounded?: boolean
   hGetAll(key: string): Promise<Record<string, string>>
   /** Takes the words of a command as a list; a cluster wants to be told more before. Absent where it would be no quicker. */
   sendCommand?(words: never, ...rest: never[]): Promise<unknown>
@@ -28,6 +26,8 @@ export interface RedisClientLike extends RecordClient {
 
 interface OpenClient {
   readonly client: RecordClient
+  /** Whether it ends a call by itself that takes too long. */
+  readonly isBounded: boolean
   nextReady(): Promise<void>
 }
 
@@ -47,8 +47,8 @@ export class RedisCalls {
   #own: RedisClientLike | undefined
   #lease: Lease | undefined
   #opened: Promise<OpenClient> | undefined
-  /** The client once it is open: most calls need no step more than their own. */
-  #current: RecordClient | undefined
+  /** What is open: most calls need no step more than their own. */
+  #current: OpenClient | undefined
   /** Tells what the client last complained of. */
   #readTrouble: () => Error | undefined = () => undefined
   #isClosed = false
@@ -61,9 +61,7 @@ export class RedisCalls {
   /** @throws AfterJobsError `CACHE_UNAVAILABLE`, saying what could not be done. */
   call<T>(what: () => string, run: (client: RecordClient) => Promise<T>): Promise<T> {
     if (this.#isClosed) return Promise.reject(unavailable(what, new Error('it is closed')))
-    const current = this.#current
-    const isAtHand = current?.isBounded === true && isReady(current)
-    return (isAtHand ? run(current) : this.#runInTime(run)).catch((error) => {
+    return this.#runInTime(run).catch((error) => {
       throw AfterJobsError.is(error) ? error : unavailable(what, error)
     })
   }
@@ -76,13 +74,15 @@ export class RedisCalls {
   }
 
   #runInTime<T>(run: (client: RecordClient) => Promise<T>): Promise<T> {
+    const current = this.#current
+    const client = current !== undefined && isReady(current.client) ? current.client : undefined
+    if (client !== undefined && current?.isBounded) return run(client)
     let isOver = false
     const late = () => {
       isOver = true
       return this.#makeLateError()
     }
-    const current = this.#current
-    const answer = current !== undefined && isReady(current) ? run(current) : this.#openAndRun(run, () => isOver)
+    const answer = client === undefined ? this.#openAndRun(run, () => isOver) : run(client)
     return withTimeLimit(answer, CALL_LIMIT, late)
   }
 
@@ -91,8 +91,8 @@ export class RedisCalls {
       this.#opened = undefined
       throw error
     })
-    const { client, nextReady } = await this.#opened
-    this.#current = client
+    this.#current = await this.#opened
+    const { client, nextReady } = this.#current
     if (!isReady(client)) await nextReady()
     // Its caller was told that it failed.
     if (isOver()) throw new Error('it came too late')
@@ -115,7 +115,9 @@ export class RedisCalls {
     const opened = await this.#lease?.open().catch(() => undefined)
     if (opened === undefined) return undefined
     this.#readTrouble = () => opened.trouble
-    return { client: adapt(opened.connection), nextReady: opened.nextReady }
+    const { connection, nextReady } = opened
+    // Of a cluster, only the nodes have a limit.
+    return { client: adapt(connection), isBounded: connection.isCluster !== true, nextReady }
   }
 
   async #connect(client: RedisClientLike): Promise<OpenClient> {
@@ -126,11 +128,11 @@ export class RedisCalls {
       trouble = error
     })
     if (!client.isOpen) await client.connect()
-    return { client, nextReady: createReadiness(client) }
+    return { client, isBounded: false, nextReady: createReadiness(client) }
   }
 
   #makeLateError(): Error {
-    const isOut = this.#current === undefined || !isReady(this.#current)
+    const isOut = this.#current === undefined || !isReady(this.#current.client)
     const trouble = this.#readTrouble()
     const reason = isOut && trouble !== undefined ? ` (${reasonOf(trouble)})` : ''
     return new Error(`Redis gave no answer within ${CALL_LIMIT} ms${reason}`, { cause: trouble })
@@ -161,8 +163,6 @@ function adapt(connection: Connection): RecordClient {
     get isReady() {
       return isConnectionReady(connection)
     },
-    // Of a cluster, only its nodes are.
-    isBounded: connection.isCluster !== true,
     hGetAll: (key) => connection.hgetall(key),
     evalSha: (sha, options) => connection.evalsha(scriptOf(sha, options)),
     eval: (script, options) => connection.eval(scriptOf(script, options)),

@@ -15,7 +15,7 @@ interface StreamOwner {
 /** How many commands the first write of a turn takes: as many as one job sends. */
 const FIRST = 2
 /** How many commands a write takes at the most. */
-const MOST = 8
+const MOST = 16
 
 /**
  * Sends the commands of one turn in few writes. ioredis writes each by itself, and such a call of the system takes longer than

@@ -63,8 +63,8 @@ export function redisQueue(target: string | RedisQueueOptions): JobQueue {
       asking(state, ({ queue }) => queue.addBulk(envelopes.map(toMessage)).then((jobs) => jobs.map(idOf))),
     consume: (run, { concurrency = 1 } = {}) => consume(state, run, concurrency),
     runOne: (run) => runOne(state, run),
-    find: (token) => asking(state, ({ queue }) => find(state, queue, token)),
-    cancel: (token) => asking(state, ({ queue }) => cancel(state, queue, token)),
+    find: (token) => asking(state, (engine) => find(state, engine, token)),
+    cancel: (token) => asking(state, (engine) => cancel(state, engine, token)),
     listen(listener) {
       state.listener = listener
     },
@@ -174,9 +174,8 @@ async function hearCancellations({ connections, settings, listener }: State): Pr
   connection.subscribe(channelOf(settings)).catch((error) => listener.onTrouble(unavailable(error)))
 }
 
-async function find({ connections, settings }: State, queue: Queue, token: string): Promise<JobLookup> {
+async function find({ settings }: State, { queue, connection }: Engine, token: string): Promise<JobLookup> {
   const { prefix, name } = settings
-  const connection = await connections.get('ask')
   const [state, job, locks] = await Promise.all([
     queue.getJobState(token),
     queue.getJob(token),
@@ -201,8 +200,7 @@ async function find({ connections, settings }: State, queue: Queue, token: strin
 }
 
 /** The worker that takes the job compensates for it, so a delayed one is made due. */
-async function cancel({ connections, settings }: State, queue: Queue, token: string): Promise<undefined> {
-  const connection = await connections.get('ask')
+async function cancel({ settings }: State, { queue, connection }: Engine, token: string): Promise<undefined> {
   const [job] = await Promise.all([queue.getJob(token), connection.publish(channelOf(settings), token)])
   if (job === undefined) return
   if (job.deduplicationId !== undefined) await job.removeDeduplicationKey()

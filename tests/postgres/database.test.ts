@@ -76,6 +76,20 @@ describeWithPostgres('a database', OPTIONS, () => {
     expect([notices, troubles]).toEqual([['', 'first'], []])
   })
 
+  test('asks one thing at a time on the connection that listens, which pg would warn of', async (context) => {
+    const warnings: string[] = []
+    const warn = ({ message }: Error) => warnings.push(message)
+    process.on('warning', warn)
+    context.onTestFinished(() => void process.off('warning', warn))
+    const { notices, listening } = listen(context, open(context, { url: postgres.url }), makeName())
+    await until('beginning', () => notices.length > 0)
+    const refused = rejection(Promise.resolve(listening.query?.('SELECT 1 / 0')))
+    const answers = [1, 2, 3].map((number) => listening.query?.('SELECT $1::int AS number', [number]))
+    expect(await Promise.all(answers)).toEqual([[{ number: 1 }], [{ number: 2 }], [{ number: 3 }]])
+    expect(await refused).toMatchObject({ code: '22012' })
+    expect(warnings).toEqual([])
+  })
+
   test('shares its connections with others at the same URL, and closes with the last of them', async (context) => {
     const url = `${postgres.url}?application_name=${makeName()}`
     const [first, second] = [open(context, { url }), open(context, { url })]

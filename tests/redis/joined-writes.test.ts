@@ -38,7 +38,7 @@ describe('joinWrites', () => {
     [2, [2]],
     [3, [2, 1]],
     [10, [2, 4, 4]],
-    [30, [2, 4, 8, 8, 8]],
+    [50, [2, 4, 8, 16, 16, 4]],
   ])('sends %i commands of a turn by %j, in order', async (count, sizes) => {
     const connection = new Recorded()
     const commands = connection.send(count)

@@ -1,3 +1,6 @@
+// Loaded before any clock runs: under load the first import takes longer than a call may.
+import 'bullmq'
+import '@keyv/redis'
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, type TestOptions } from 'vitest'
 import { describeUnless, type Finisher } from '../../crew/shared-engine'
