@@ -28,7 +28,7 @@ describe.each(FACES)('$name', (face) => {
     progress.set(40)
     end()
     const { body } = await ended
-    expect(body).not.toContain('ada')
+    expect(body).not.toContain('zoe')
     for (const status of statusesIn(body)) {
       expect(Object.keys(status)).toEqual(Object.keys(STATUSES.done))
     }
@@ -118,7 +118,7 @@ interface Started {
 
 /** Starts a job, opens a stream of it while it is pending, and lets it run. */
 async function followJob(serve: (jobs: ReturnType<typeof createAfterJobs>) => Promise<Ask>) {
-  const jobs = createAfterJobs({ context: { capture: () => ({ user: 'ada' }) } })
+  const jobs = createAfterJobs({ context: { capture: () => ({ user: 'zoe' }) } })
   onTestFinished(() => jobs.close({ grace: 0 }))
   let onStart = (_: Started): void => {}
   const start = new Promise<Started>((resolve) => {

@@ -48,22 +48,22 @@ function makeApplication() {
 describe('the context of whoever asked', () => {
   test('is the same in every attempt, whoever asks meanwhile and whatever an attempt does to it', async () => {
     const { caller, jobs, seen, service, as } = makeApplication()
-    await caller.run(as('ada'), () => service.executeJob('after', 'create', 1))
+    await caller.run(as('zoe'), () => service.executeJob('after', 'create', 1))
     await caller.run(as('eve'), () => jobs.drain())
-    expect(seen).toEqual([1, 2, 3].map((attempt) => [attempt, 'ada']))
+    expect(seen).toEqual([1, 2, 3].map((attempt) => [attempt, 'zoe']))
   })
 
   test('goes on to children, in jobs of their own, inline, and from an inline one', async () => {
     const { caller, jobs, seen, service, as } = makeApplication()
-    const token = await caller.run(as('ada'), () => service.executeJob('after', 'family', 1))
+    const token = await caller.run(as('zoe'), () => service.executeJob('after', 'family', 1))
     await jobs.drain()
     expect(seen.slice(0, 2)).toEqual([
-      ['parent', 'ada'],
-      ['inline', 'ada'],
+      ['parent', 'zoe'],
+      ['inline', 'zoe'],
     ])
     expect(seen.slice(2)).toEqual([
-      [token, 'ada'],
-      [token, 'ada'],
+      [token, 'zoe'],
+      [token, 'zoe'],
     ])
   })
 
@@ -71,11 +71,11 @@ describe('the context of whoever asked', () => {
     const { caller, jobs, seen, service, as } = makeApplication()
     await caller.run(as('root'), () =>
       jobs.transaction(async () => {
-        await caller.run(as('ada'), () => service.create(1))
+        await caller.run(as('zoe'), () => service.create(1))
       }),
     )
     await jobs.drain()
-    expect(seen.at(0)).toEqual([1, 'ada'])
+    expect(seen.at(0)).toEqual([1, 'zoe'])
   })
 
   test('decides over HTTP who may see the status, and is in no answer', async () => {
@@ -85,16 +85,16 @@ describe('the context of whoever asked', () => {
         return (context as Caller | undefined)?.user === request.headers.get('X-User')
       },
     })
-    const row = await caller.run(as('ada'), () => jobs.transaction(() => service.create(1)))
+    const row = await caller.run(as('zoe'), () => jobs.transaction(() => service.create(1)))
     const token = service.getJobToken(row)
     await jobs.settled(token ?? '')
     const ask = (user: string) => {
       return handle(new Request(`http://localhost/jobs/status/${token}`, { headers: { 'X-User': user } }))
     }
     expect((await ask('eve')).status).toBe(404)
-    const answer = await ask('ada')
+    const answer = await ask('zoe')
     expect(answer.status).toBe(200)
-    expect(await answer.text()).not.toContain('ada')
+    expect(await answer.text()).not.toContain('zoe')
   })
 })
 
