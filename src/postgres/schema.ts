@@ -27,6 +27,7 @@ export function postgresSchema({ table = DEFAULT_TABLE }: PostgresSchemaOptions 
   const name = quoteTable(table, 'postgresSchema')
   const index = `"${table.split('.').at(-1)}_sweep"`
   // Most writes change no column of an index and find room on their own page, so that they leave nothing for a vacuum.
+  // Statistics of a few rows would have the planner read all of them, and later, by plans that are kept, all of many.
   return `SELECT pg_advisory_xact_lock(${CREATION_LOCK});
 
 CREATE TABLE IF NOT EXISTS ${name} (
@@ -48,7 +49,8 @@ CREATE TABLE IF NOT EXISTS ${name} (
   fillfactor = 60,
   autovacuum_vacuum_scale_factor = 0.05,
   autovacuum_vacuum_threshold = 1000,
-  autovacuum_analyze_scale_factor = 0.1
+  autovacuum_analyze_scale_factor = 0.1,
+  autovacuum_analyze_threshold = 1000
 );
 
 CREATE INDEX IF NOT EXISTS ${index} ON ${name} (sweep_after);

@@ -26,8 +26,8 @@ export class StatusTable {
   readonly #settings: CacheSettings
   readonly #database: Database
   readonly #statements: StatusStatements
-  /** Of statements that stay prepared: those that find their rows by the index, however many there are. */
-  readonly #names: Record<'read' | 'create' | 'change', string>
+  /** All but the sweep stay prepared: they find their rows by the index, also by a plan from when there were few. */
+  readonly #names: ReadonlyMap<string, string>
   readonly #sweeper: Sweeper
   #making: Promise<void> | undefined
   #isMade = false
@@ -39,8 +39,8 @@ export class StatusTable {
     this.#settings = settings
     this.#database = openDatabase(settings.source, 'postgresCache')
     this.#statements = writeStatusStatements(settings.quotedTable)
-    const { read, create, change } = this.#statements
-    this.#names = { read: nameOf(read), create: nameOf(create), change: nameOf(change) }
+    const { sweep, ...prepared } = this.#statements
+    this.#names = new Map(Object.values(prepared).map((text) => [text, nameOf(text)]))
     this.#sweeper = new Sweeper((most) => this.#sweep(most), settings.sweepInterval)
   }
 
@@ -54,8 +54,7 @@ export class StatusTable {
     const { read, readMany } = this.#statements
     const { prefix } = this.#settings
     const [first] = wanted
-    if (first !== undefined && wanted.length === 1)
-      return this.#ask(limit, read, [first.token, prefix], this.#names.read)
+    if (first !== undefined && wanted.length === 1) return this.#ask(limit, read, [first.token, prefix])
     const rows = await this.#ask<StatusRow>(limit, readMany, [toArray(wanted), prefix])
     const found = new Map(rows.map((row) => [row.token, row]))
     return wanted.map(({ token }) => found.get(token))
@@ -64,7 +63,7 @@ export class StatusTable {
   /** Stores records where there are none, or where they have expired. */
   readonly create = async (entries: readonly JobCacheEntry[], limit: number): Promise<boolean[]> => {
     const values = [toItems(entries), this.#settings.prefix]
-    return tell(entries, await this.#ask(limit, this.#statements.create, values, this.#names.create))
+    return tell(entries, await this.#ask(limit, this.#statements.create, values))
   }
 
   /** Stores records over those of the version before. */
@@ -73,7 +72,7 @@ export class StatusTable {
     const values = [toItems(entries), this.#settings.prefix]
     const [first] = entries
     if (first !== undefined && entries.length === 1) {
-      return tell(entries, await this.#ask(limit, change, [...values, first.token], this.#names.change))
+      return tell(entries, await this.#ask(limit, change, [...values, first.token]))
     }
     return tell(entries, await this.#ask(limit, changeMany, [...values, toArray(entries)]))
   }
@@ -85,12 +84,13 @@ export class StatusTable {
     await this.#database.close()
   }
 
-  async #ask<R>(limit: number, text: string, values: readonly unknown[], name?: string): Promise<R[]> {
+  async #ask<R>(limit: number, text: string, values: readonly unknown[]): Promise<R[]> {
     const end = performance.now() + limit
     if (!this.#isMade)
       await withTimeLimit(this.#make(), limit, () => new Error(`its table was not there in ${limit} ms`))
     try {
-      return (await this.#database.query<R>(text, values, Math.max(1, Math.ceil(end - performance.now())), name)).rows
+      const left = Math.max(1, Math.ceil(end - performance.now()))
+      return (await this.#database.query<R>(text, values, left, this.#names.get(text))).rows
     } catch (error) {
       // Dropped by somebody: the next call makes it again.
       if ((error as { code?: unknown }).code === NO_SUCH_TABLE) this.#isMade = false

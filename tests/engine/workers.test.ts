@@ -449,6 +449,18 @@ describe('drain', () => {
     }
   })
 
+  test('does not count anew with each of a thousand jobs where a database must count', async () => {
+    const queue = { ...memoryQueue({ concurrency: 1, autoStart: false }), isShared: true }
+    const health = vi.spyOn(queue, 'health')
+    const bench = makeBench({ afterCreateJob: () => turns(1) }, { queue, cache: distantCache() })
+    bench.jobs.register('bench', () => bench.service)
+    await startMany(bench, 1_000)
+    bench.jobs.work({ concurrency: 1 })
+    await bench.jobs.drain()
+    expect(bench.events.filter(({ event }) => event === 'done')).toHaveLength(1_000)
+    expect(health.mock.calls.length).toBeLessThan(100)
+  })
+
   test('serves several at once', async () => {
     const bench = crowdBench()
     await startMany(bench, 3)

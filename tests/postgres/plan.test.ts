@@ -1,12 +1,16 @@
+import { postgresCache } from 'after-jobs/postgres'
+import { Pool } from 'pg'
 import { expect, test } from 'vitest'
 import { openEngine, openQueueDatabase } from '../../src/postgres/engine'
 import { addJobs } from '../../src/postgres/inbox'
 import { readSettings } from '../../src/postgres/settings'
+import { HOUR, newRecord, newToken, nextOf } from '../../src/testing/cache-fixtures'
 import { makeEnvelope } from '../engine/support/stub-queue'
 import { openClient } from './support/neighbours'
 import { describeWithPostgres, makeName, usePostgres } from './support/suite'
 
 interface Node {
+  'Node Type': string
   'Relation Name'?: string
   'Actual Rows': number
   'Actual Loops': number
@@ -40,3 +44,41 @@ describeWithPostgres('a look for jobs', {}, () => {
     expect(countRead(Plan, 'job_common')).toBeLessThanOrEqual(30)
   })
 })
+
+describeWithPostgres('the statements on statuses', {}, () => {
+  const postgres = usePostgres()
+
+  // PostgreSQL keeps the plan of a prepared statement after its fifth run, and asks for no new one as the table grows.
+  test('find their rows by the index, by plans from when there were few', async ({ onTestFinished }) => {
+    const pool = new Pool({ connectionString: postgres.url, max: 1 })
+    const table = postgres.makeName()
+    const cache = postgresCache({ pool, table })
+    onTestFinished(async () => {
+      await cache.close()
+      await pool.end()
+    })
+    for (const count of Array.from({ length: 20 }, (_, turn) => 1 + (turn % 2))) {
+      const tokens = Array.from({ length: count }, newToken)
+      const record = newRecord()
+      await Promise.all(tokens.map((token) => cache.write(token, record, HOUR)))
+      await Promise.all(tokens.map((token) => cache.write(token, nextOf(record, { status: 'running' }), HOUR)))
+      await Promise.all(tokens.map((token) => cache.read(token)))
+    }
+    const { rows: statements } = await pool.query<{ name: string; parameters: number }>(
+      `SELECT name, cardinality(parameter_types) AS parameters FROM pg_prepared_statements
+       WHERE generic_plans > 0 AND statement NOT LIKE '%INSERT%'`,
+    )
+    expect(statements).toHaveLength(4)
+    for (const { name, parameters } of statements) {
+      const values = Array.from({ length: parameters }, () => 'NULL')
+      const { rows } = await pool.query(`EXPLAIN (FORMAT JSON) EXECUTE ${name} (${values})`)
+      expect(listScans(rows[0]['QUERY PLAN'][0].Plan, table)).toEqual(['Index Scan'])
+    }
+  })
+})
+
+/** Lists how a plan reads a table. */
+function listScans(node: Node, table: string): string[] {
+  const isScan = node['Relation Name'] === table && node['Node Type'] !== 'ModifyTable'
+  return [...(isScan ? [node['Node Type']] : []), ...(node.Plans ?? []).flatMap((plan) => listScans(plan, table))]
+}
