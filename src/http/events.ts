@@ -124,8 +124,7 @@ export class EventHub {
    * calls the answered function in the end, whatever became of it; more than once is as once.
    */
   hold(token: string): { channel: Promise<Channel | undefined>; release: () => void } {
-    const entry = this.#entries.get(token) ?? { channel: this.#open(token), holders: 0 }
-    this.#entries.set(token, entry)
+    const entry = this.#entries.get(token) ?? this.#enter(token)
     entry.holders++
     this.#streams++
     let isHeld = true
@@ -136,11 +135,18 @@ export class EventHub {
     return { channel: entry.channel, release }
   }
 
-  async #open(token: string): Promise<Channel | undefined> {
+  #enter(token: string): Entry {
+    // Once it is over, whoever comes next is to have a new one, however long a slow client holds this one.
+    const entry: Entry = { channel: this.#open(token, () => this.#forget(token, entry)), holders: 0 }
+    this.#entries.set(token, entry)
+    return entry
+  }
+
+  async #open(token: string, onOver: () => void): Promise<Channel | undefined> {
     const record = await this.#jobs.record(token)
     if (record.status === 'unknown') return undefined
     const channel = new Channel(record)
-    void channel.follow(this.#jobs, token)
+    void channel.follow(this.#jobs, token).then(onOver)
     return channel
   }
 
@@ -148,11 +154,15 @@ export class EventHub {
     this.#streams--
     entry.holders--
     if (entry.holders > 0) return
-    if (this.#entries.get(token) === entry) this.#entries.delete(token)
+    this.#forget(token, entry)
     entry.channel.then(
       (channel) => channel?.stop(),
       () => {},
     )
+  }
+
+  #forget(token: string, entry: Entry): void {
+    if (this.#entries.get(token) === entry) this.#entries.delete(token)
   }
 }
 

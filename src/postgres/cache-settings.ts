@@ -1,7 +1,8 @@
+import { wrongOption } from '../core/job'
 import type { DatabaseSource } from './database'
 import type { PoolLike } from './pool'
 import { DEFAULT_TABLE, quoteTable } from './schema'
-import { readOptions, refusal, sourceOf } from './source'
+import { readOptions, sourceOf } from './source'
 
 /** Options of `postgresCache`: where the database is, or what is there already. */
 export interface PostgresCacheOptions {
@@ -38,10 +39,10 @@ export function readCacheSettings(target: string | PoolLike | PostgresCacheOptio
   const { table = DEFAULT_TABLE, prefix = 'traitement', sweepInterval = 60_000 } = options
   const quotedTable = quoteTable(table, 'postgresCache')
   if (typeof prefix !== 'string' || !/^[^\p{Cc}\p{Cs}]{1,100}$/u.test(prefix)) {
-    throw refusal('postgresCache', 'prefix', prefix, 'a text of at most 100 characters')
+    throw wrongOption('postgresCache({ prefix })', prefix, 'a text of at most 100 characters')
   }
   if (!Number.isFinite(sweepInterval) || sweepInterval < 100 || sweepInterval >= 2 ** 30) {
-    throw refusal('postgresCache', 'sweepInterval', sweepInterval, 'at least 100 milliseconds')
+    throw wrongOption('postgresCache({ sweepInterval })', sweepInterval, 'at least 100 milliseconds')
   }
   return { source: sourceOf(options), table, quotedTable, prefix, sweepInterval }
 }

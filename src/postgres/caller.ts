@@ -1,6 +1,6 @@
 import { AfterJobsError } from '../core/errors'
-import { show } from '../core/job'
-import type { Ask } from './inbox'
+import { wrongOption } from '../core/job'
+import type { Ask } from './insertion'
 import { loadPeer } from './peer'
 
 type Method = (...parameters: readonly unknown[]) => unknown
@@ -82,7 +82,7 @@ const EXPECTED =
 export async function toCaller(db: unknown): Promise<Ask> {
   const isObject = (typeof db === 'object' || typeof db === 'function') && db !== null
   const kind = isObject && KINDS.find(({ fits }) => fits(db as Shape))
-  if (!kind) throw new AfterJobsError('INVALID_OPTION', `db is ${show(db)}; expected ${EXPECTED}.`)
+  if (!kind) throw wrongOption('db', db, EXPECTED)
   checkInside(kind, db as Shape)
   const ask = await kind.toAsk(db as Shape)
   return async (text, values) => {

@@ -1,6 +1,7 @@
 import { AfterJobsError, reasonOf } from '../core/errors'
 import { withTimeLimit } from '../core/timer'
 import { type Database, openDatabase } from './database'
+import { noAnswer } from './deadline'
 import { loadPeer } from './peer'
 import type { PgBossLike, Settings } from './settings'
 import { nameOf } from './statement-name'
@@ -9,8 +10,8 @@ import { type Statements, writeStatements } from './statements'
 /** What is there once pg-boss has its tables. */
 export interface Engine {
   readonly statements: Statements
-  /** Runs a statement, within the time limit of the queue. */
-  query<R>(text: string, values?: readonly unknown[]): Promise<R[]>
+  /** Runs a statement, within the time limit of the queue unless told another. */
+  query<R>(text: string, values?: readonly unknown[], limit?: number): Promise<R[]>
 }
 
 /** How long a statement may take, in milliseconds. */
@@ -34,8 +35,8 @@ export async function openEngine(database: Database, settings: Settings): Promis
   await database.ready()
   await (boss === undefined ? setUp(database, settings) : makeQueue(boss, queue))
   const names = new Map<string, string>()
-  const query: Engine['query'] = async <R>(text: string, values?: readonly unknown[]) => {
-    return (await database.query<R>(text, values, QUERY_LIMIT, names.get(text))).rows
+  const query: Engine['query'] = async <R>(text: string, values?: readonly unknown[], limit = QUERY_LIMIT) => {
+    return (await database.query<R>(text, values, limit, names.get(text))).rows
   }
   const [row] = await query<{ table_name: string }>(`SELECT table_name FROM ${schema}.queue WHERE name = $1`, [queue])
   const table = row?.table_name ?? 'job_common'
@@ -94,8 +95,7 @@ function toDatabase(boss: PgBossLike): Database {
   return {
     ready: async () => {},
     query: async <R>(text: string, values?: readonly unknown[], limit = QUERY_LIMIT) => {
-      const late = () => new Error(`PostgreSQL gave no answer within ${limit} ms`)
-      return (await withTimeLimit(execute(text, values), limit, late)) as { rows: R[] }
+      return (await withTimeLimit(execute(text, values), limit, () => noAnswer(limit))) as { rows: R[] }
     },
     listen(channel, onNotice, onTrouble) {
       const listening = boss.getDb().listen?.(channel, onNotice, () => onNotice(''))

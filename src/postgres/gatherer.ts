@@ -1,9 +1,20 @@
+import { noAnswer, timeLeft } from './deadline'
 import { isRefusal } from './sql-state'
 
 /** The most that goes into one statement. */
 const MOST = 1_000
 /** So many statements are under way at once: with more of them, none would carry more than one call. */
 const LANES = 2
+/** A call that ends so soon before its statement does hears from it what was wrong, in milliseconds. */
+const NEAR = 50
+
+/** How calls are gathered. */
+export interface GathererOptions {
+  /** Whether a statement can be for one token twice. Default `false`. */
+  mayRepeat?: boolean
+  /** How many statements are under way at once. Calls keep their order in a single one. Default 2. */
+  lanes?: number
+}
 
 interface Waiting<I, O> {
   readonly input: I
@@ -25,15 +36,16 @@ export class Gatherer<I extends { readonly token: string }, O> {
   readonly #carry: Carry<I, O>
   readonly #limit: number
   readonly #mayRepeat: boolean
+  readonly #lanes: number
   #waiting: Waiting<I, O>[] = []
-  #lanes = 0
+  #underWay = 0
   #timer: NodeJS.Timeout | undefined
 
-  /** @param mayRepeat whether a statement can be for one token twice. */
-  constructor(limit: number, carry: Carry<I, O>, { mayRepeat = false }: { mayRepeat?: boolean } = {}) {
+  constructor(limit: number, carry: Carry<I, O>, { mayRepeat = false, lanes = LANES }: GathererOptions = {}) {
     this.#limit = limit
     this.#carry = carry
     this.#mayRepeat = mayRepeat
+    this.#lanes = lanes
   }
 
   add(input: I): Promise<O> {
@@ -45,15 +57,16 @@ export class Gatherer<I extends { readonly token: string }, O> {
   }
 
   #send(): void {
-    while (this.#lanes < LANES && this.#waiting.length > 0) {
-      this.#lanes++
+    while (this.#underWay < this.#lanes && this.#waiting.length > 0) {
+      this.#underWay++
       void this.#run(this.#takeBatch()).finally(() => {
-        this.#lanes--
+        this.#underWay--
         this.#send()
       })
     }
     const [first] = this.#waiting
-    if (first !== undefined) this.#timer ??= setTimeout(() => this.#expel(), first.end - performance.now())
+    // What keeps the process alive is the statement that it waits for.
+    if (first !== undefined) this.#timer ??= setTimeout(() => this.#expel(), first.end - performance.now()).unref()
   }
 
   #takeBatch(): Waiting<I, O>[] {
@@ -69,28 +82,61 @@ export class Gatherer<I extends { readonly token: string }, O> {
     return [...batch.values()]
   }
 
-  /** Those who have waited for longest are the first. */
   #expel(): void {
     this.#timer = undefined
-    const now = performance.now()
-    while (this.#waiting[0] !== undefined && this.#waiting[0].end <= now) {
-      this.#waiting.shift()?.reject(new Error(`PostgreSQL gave no answer within ${this.#limit} ms`))
-    }
+    this.#rejectLate(this.#waiting)
     this.#send()
   }
 
+  /** Rejects those whose time is over, and takes them out: those who have waited for longest are the first. */
+  #rejectLate(calls: Waiting<I, O>[]): void {
+    const now = performance.now()
+    const first = calls.findIndex(({ end }) => end > now)
+    for (const { reject } of calls.splice(0, first < 0 ? calls.length : first)) reject(noAnswer(this.#limit))
+  }
+
+  /** A statement has the time of its youngest call: the oldest may have waited for so long that it has hardly any left. */
   async #run(batch: readonly Waiting<I, O>[]): Promise<void> {
+    const end = batch.at(-1)?.end ?? 0
+    const stop = this.#expelBefore(end - NEAR, batch)
     try {
-      const limit = Math.max(1, Math.ceil((batch[0]?.end ?? 0) - performance.now()))
       const outputs = await this.#carry(
         batch.map(({ input }) => input),
-        limit,
+        timeLeft(end),
       )
       for (const [index, { resolve }] of batch.entries()) resolve(outputs[index] as O)
     } catch (error) {
-      // What the database refuses must not take others with it.
-      if (batch.length > 1 && isRefusal(error)) return void (await Promise.all(batch.map((one) => this.#run([one]))))
-      for (const { reject } of batch) reject(error)
+      if (batch.length > 1 && isRefusal(error)) await this.#runApart(batch)
+      else for (const { reject } of batch) reject(error)
+    } finally {
+      stop()
+    }
+  }
+
+  /** Rejects each call of a statement that ends before a time when its own is over, until the answered function is called. */
+  #expelBefore(time: number, batch: readonly Waiting<I, O>[]): () => void {
+    const older = batch.filter(({ end }) => end < time)
+    let timer: NodeJS.Timeout | undefined
+    const wait = () => {
+      const [first] = older
+      if (first !== undefined) timer = setTimeout(expel, first.end - performance.now()).unref()
+    }
+    const expel = () => {
+      this.#rejectLate(older)
+      wait()
+    }
+    wait()
+    return () => clearTimeout(timer)
+  }
+
+  /** What the database refuses must not take others with it. */
+  async #runApart(batch: readonly Waiting<I, O>[]): Promise<void> {
+    if (this.#lanes > 1) return void (await Promise.all(batch.map((one) => this.#run([one]))))
+    // By halves, because one after the other would take too long.
+    const middle = Math.ceil(batch.length / 2)
+    for (const half of [batch.slice(0, middle), batch.slice(middle)]) {
+      this.#rejectLate(half)
+      if (half.length > 0) await this.#run(half)
     }
   }
 }

@@ -3,8 +3,9 @@ import type { JobEnvelope } from '../core/job'
 import { withTimeLimit } from '../core/timer'
 import type { TransactionalQueue } from '../ports/queue'
 import { toCaller } from './caller'
+import { noAnswer } from './deadline'
 import { type Engine, QUERY_LIMIT } from './engine'
-import { type Ask, addJobs } from './inbox'
+import { type Ask, addJobs } from './insertion'
 import { sqlStateOf } from './sql-state'
 
 /** What jobs are put into transactions of the caller's with. */
@@ -57,7 +58,7 @@ export class JoinedJobs implements TransactionalQueue {
     }
     return withTimeLimit(join(), time, () => {
       isOver = true
-      const silent = new AfterJobsError('QUEUE_UNAVAILABLE', `PostgreSQL gave no answer within ${time} ms`)
+      const silent = new AfterJobsError('QUEUE_UNAVAILABLE', noAnswer(time).message)
       return engine === undefined ? notOpen() : silent
     })
   }

@@ -1,5 +1,6 @@
 import { sleep, withTimeLimit } from '../core/timer'
 import type { Listening } from './database-port'
+import { noAnswer } from './deadline'
 import type { PoolLike } from './pool'
 
 /** What is used of a connection of its own. */
@@ -28,6 +29,8 @@ const LIMIT = 4_000
 const PULSE = 10_000
 const LONGEST_PAUSE = 1_000
 
+const late = () => noAnswer(LIMIT)
+
 /** Listens on a connection of its own, because a pool may have no other. */
 export class Listener implements Listening {
   readonly #getPool: () => Promise<PoolLike>
@@ -54,7 +57,7 @@ export class Listener implements Listening {
     // One after the other: pg is about to refuse what is asked while it answers.
     const answer = this.#turn.then(() => client.query(text, [...values])) as Promise<{ rows: R[] }>
     this.#turn = answer.catch(() => {})
-    return withTimeLimit(answer, LIMIT, silent).then(({ rows }) => rows)
+    return withTimeLimit(answer, LIMIT, late).then(({ rows }) => rows)
   }
 
   async close(): Promise<void> {
@@ -97,7 +100,7 @@ export class Listener implements Listening {
   async #begin(client: ClientLike): Promise<void> {
     client.on('notification', ({ payload = '' }) => this.#tell(payload))
     await client.connect()
-    await withTimeLimit(client.query(`LISTEN "${this.#channel}"`), LIMIT, silent)
+    await withTimeLimit(client.query(`LISTEN "${this.#channel}"`), LIMIT, late)
     this.#failures = 0
     this.#turn = Promise.resolve()
     this.#client = client
@@ -128,8 +131,4 @@ function watch(client: ClientLike) {
   client.on('error', (error) => lose(error ?? new Error('The connection failed')))
   client.on('end', () => lose(new Error('The connection ended')))
   return { lost, stop, lose }
-}
-
-function silent(): Error {
-  return new Error(`PostgreSQL gave no answer within ${LIMIT} ms`)
 }

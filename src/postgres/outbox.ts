@@ -1,3 +1,4 @@
+import { sleep } from '../core/timer'
 import type { JobAnswer } from '../ports/queue'
 import type { Delivery } from './delivery'
 import { toOutput } from './message'
@@ -68,7 +69,7 @@ export class Outbox {
       return true
     } catch (error) {
       this.#onTrouble(error)
-      await new Promise((resolve) => setTimeout(resolve, RETRY_PAUSE))
+      await sleep(RETRY_PAUSE)
       return false
     }
   }

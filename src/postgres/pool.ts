@@ -1,4 +1,4 @@
-import { withTimeLimit } from '../core/timer'
+import { settlesWithin } from '../core/timer'
 import { loadPeer } from './peer'
 
 /** What is used of a `pg.Pool`. */
@@ -77,7 +77,7 @@ export async function leavePool(url: string, pool: SharedPool): Promise<void> {
   if (--pool.users > 0) return
   if (shared.get(url) === pool) shared.delete(url)
   const made = await pool.pool.catch(() => undefined)
-  if (made !== undefined) await withTimeLimit(made.end(), CLOSE_LIMIT, () => new Error('late')).catch(() => {})
+  if (made !== undefined) await settlesWithin(made.end(), CLOSE_LIMIT)
 }
 
 async function makePool(url: string): Promise<PoolLike> {

@@ -1,16 +1,18 @@
 import { AfterJobsError } from '../core/errors'
 import type { JobEnvelope } from '../core/job'
 import { CANCELLED } from '../core/status'
-import { withTimeLimit } from '../core/timer'
+import { settlesWithin, sleep, withTimeLimit } from '../core/timer'
 import type { JobConsumer, JobLookup, JobQueue, JobRun, QueueHealth, QueueListener } from '../ports/queue'
 import { Consumer } from './consumer'
 import type { Database, Listening } from './database-port'
+import { timeLeft } from './deadline'
 import { type Engine, openEngine, openQueueDatabase, QUERY_LIMIT, unavailable } from './engine'
-import { addJobs, Inbox } from './inbox'
+import { Gatherer } from './gatherer'
+import { type Ask, addJobs } from './insertion'
 import { JoinedJobs, notOpen } from './joined-jobs'
 import { toEnvelope, toOutcome } from './message'
 import { type PostgresQueueOptions, readSettings, type Settings } from './settings'
-import { sqlStateOf } from './sql-state'
+import { isMissingTable } from './sql-state'
 import type { ConsumerParts } from './upkeep'
 
 interface State {
@@ -25,7 +27,6 @@ interface State {
   isClosed: boolean
 }
 
-const NO_SUCH_TABLE = '42P01'
 const NOT_THERE = `The queue in PostgreSQL could not be opened within ${QUERY_LIMIT} ms; it goes on trying.`
 /** How long the workers may take to close when nobody waits for them any more, in milliseconds. */
 const CLOSE_LIMIT = 1_000
@@ -54,8 +55,9 @@ export function postgresQueue(
     ...{ settings, database: openQueueDatabase(settings), consumers: new Set<Consumer>(), listener: heard },
     ...{ engine: undefined, isOpen: false, hearing: undefined, isClosed: false },
   }
-  const add = (envelopes: readonly JobEnvelope[]) => addAll(state, envelopes)
-  const inbox = new Inbox(add)
+  const add = (envelopes: readonly JobEnvelope[], limit: number) => addInTime(state, envelopes, limit)
+  // In a single lane, so that jobs keep their order.
+  const inbox = new Gatherer<JobEnvelope, string>(QUERY_LIMIT, add, { mayRepeat: true, lanes: 1 })
   return {
     isShared: true,
     autoStart: false,
@@ -64,8 +66,9 @@ export function postgresQueue(
       pollInterval: settings.pollInterval,
       onRefused: (error) => heed(state, error),
     }),
-    enqueue: (envelope) => inbox.add(envelope),
-    enqueueMany: add,
+    enqueue: (envelope) => enqueue(state, inbox, envelope),
+    enqueueMany: (envelopes) =>
+      asking(state, (engine) => addJobs(engine, engine.query, envelopes, settings.pollInterval)),
     consume: (run, { concurrency = 1 } = {}) => consume(state, run, concurrency),
     runOne: (run) => runOne(state, run),
     find: (token) => asking(state, (engine) => find(engine, token)),
@@ -74,16 +77,24 @@ export function postgresQueue(
     listen(newListener) {
       listener = newListener
       // It takes its time, and a transaction of the caller's would keep it from being opened.
-      if (settings.source?.pglite !== undefined) open(state).catch((error) => heard.onTrouble(unavailable(error)))
+      if (isEmbedded(state)) open(state).catch((error) => heard.onTrouble(unavailable(error)))
     },
     health: () => asking(state, readHealth),
     close: () => close(state),
   }
 }
 
+function isEmbedded({ settings }: State): boolean {
+  return settings.source?.pglite !== undefined
+}
+
+function closed(): AfterJobsError {
+  return new AfterJobsError('CLOSED', 'The Postgres queue is closed.')
+}
+
 /** Opens the queue when it is first needed, and again where that failed. */
 function open(state: State): Promise<Engine> {
-  if (state.isClosed) throw new AfterJobsError('CLOSED', 'The Postgres queue is closed.')
+  if (state.isClosed) throw closed()
   state.engine ??= openOnce(state).catch((error) => {
     state.engine = undefined
     throw error
@@ -98,31 +109,44 @@ async function openOnce(state: State): Promise<Engine> {
 }
 
 /** Nobody waits longer for the opening, which goes on behind, than for an answer. An embedded database is waited for. */
-async function ready(state: State): Promise<Engine> {
+async function ready(state: State, limit = QUERY_LIMIT): Promise<Engine> {
   const engine = open(state)
-  if (state.isOpen || state.settings.source?.pglite !== undefined) return engine
-  return withTimeLimit(engine, QUERY_LIMIT, () => new AfterJobsError('QUEUE_UNAVAILABLE', NOT_THERE))
+  if (state.isOpen || isEmbedded(state)) return engine
+  return withTimeLimit(engine, limit, () => new AfterJobsError('QUEUE_UNAVAILABLE', NOT_THERE))
 }
 
 /** The same beside a connection of the caller's, which the opening may need: then both would wait for each other. */
 async function readyInTransaction(state: State): Promise<Engine> {
-  if (state.settings.source?.pglite !== undefined && !state.isOpen) throw notOpen()
+  if (isEmbedded(state) && !state.isOpen) throw notOpen()
   return asking(state, async (engine) => engine)
 }
 
 /** Asks the database for something, once there is a connection. */
-async function asking<T>(state: State, ask: (engine: Engine) => Promise<T>): Promise<T> {
+function asking<T>(state: State, ask: (engine: Engine) => Promise<T>): Promise<T> {
+  return orUnavailable(heeding(state, async () => ask(await ready(state))))
+}
+
+/** Says of whatever failed that the database cannot be reached. */
+async function orUnavailable<T>(work: Promise<T>): Promise<T> {
   try {
-    return await ask(await ready(state))
+    return await work
+  } catch (error) {
+    throw unavailable(error)
+  }
+}
+
+async function heeding<T>(state: State, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
   } catch (error) {
     heed(state, error)
-    throw unavailable(error)
+    throw error
   }
 }
 
 /** Tells whether somebody has dropped the tables, which the next call then makes again. */
 function heed(state: State, error: unknown): boolean {
-  const isGone = sqlStateOf(error) === NO_SUCH_TABLE
+  const isGone = isMissingTable(error)
   if (isGone) {
     state.engine = undefined
     state.isOpen = false
@@ -130,9 +154,21 @@ function heed(state: State, error: unknown): boolean {
   return isGone
 }
 
-async function addAll(state: State, envelopes: readonly JobEnvelope[]): Promise<string[]> {
-  const { pollInterval } = state.settings
-  return asking(state, (engine) => addJobs(engine, engine.query, envelopes, pollInterval))
+/** Rejects with what the database itself said, by which the gatherer tells a refusal. */
+function addInTime(state: State, envelopes: readonly JobEnvelope[], limit: number): Promise<string[]> {
+  const end = performance.now() + limit
+  return heeding(state, async () => {
+    const engine = await ready(state, limit)
+    // All that it takes shares the time of those who wait for it.
+    const ask: Ask = (text, values) => engine.query(text, values, timeLeft(end))
+    return addJobs(engine, ask, envelopes, state.settings.pollInterval)
+  })
+}
+
+function enqueue(state: State, inbox: Gatherer<JobEnvelope, string>, envelope: JobEnvelope): Promise<string> {
+  // As long as an embedded database opens, nobody is to be told that it gave no answer.
+  const isOpening = isEmbedded(state) && !state.isOpen
+  return orUnavailable(isOpening ? ready(state).then(() => inbox.add(envelope)) : inbox.add(envelope))
 }
 
 function consume(state: State, run: JobRun, concurrency: number): JobConsumer {
@@ -170,9 +206,10 @@ async function startConsumer(
       consumer.start()
       return consumer
     } catch (error) {
+      if (state.isClosed) return undefined
       state.listener.onTrouble(unavailable(error))
     }
-    await new Promise((resolve) => setTimeout(resolve, RETRY_PAUSE))
+    await sleep(RETRY_PAUSE)
   }
   return undefined
 }
@@ -180,6 +217,8 @@ async function startConsumer(
 async function openParts(state: State): Promise<ConsumerParts> {
   const { settings, listener } = state
   const engine = await ready(state)
+  // Closed meanwhile: nobody would end what begins to listen now.
+  if (state.isClosed) throw closed()
   const onTrouble = (error: unknown) => {
     if (state.isClosed) return
     listener.onTrouble(unavailable(error))
@@ -241,10 +280,7 @@ async function close(state: State): Promise<[]> {
   if (state.isClosed) return []
   state.isClosed = true
   const { consumers, hearing, database } = state
-  const settled = async (work: Promise<unknown>[]) => {
-    const limit = () => new Error('PostgreSQL is away')
-    await withTimeLimit(Promise.allSettled(work), CLOSE_LIMIT, limit).catch(() => {})
-  }
+  const settled = (work: Promise<unknown>[]) => settlesWithin(Promise.allSettled(work), CLOSE_LIMIT)
   await settled([...consumers].map((consumer) => consumer.close()))
   for (const consumer of consumers) consumer.abandon()
   await settled([hearing?.close() ?? Promise.resolve(), database.close()])

@@ -1,5 +1,4 @@
-import { AfterJobsError } from '../core/errors'
-import { show } from '../core/job'
+import { wrongOption } from '../core/job'
 
 /** Which table {@link postgresSchema} is asked for. */
 export interface PostgresSchemaOptions {
@@ -67,5 +66,5 @@ export function quoteTable(table: unknown, who: string): string {
   }
   const expected =
     "up to 50 lower-case letters, digits and underscores, or such a name after a schema's and a full stop"
-  throw new AfterJobsError('INVALID_OPTION', `${who}({ table }) is ${show(table)}; expected ${expected}.`)
+  throw wrongOption(`${who}({ table })`, table, expected)
 }

@@ -1,5 +1,6 @@
-import { withTimeLimit } from '../core/timer'
+import { sleep, withTimeLimit } from '../core/timer'
 import type { Database } from './database-port'
+import { noAnswer } from './deadline'
 import { Listener } from './listener'
 import { guard, joinPool, leavePool, type PoolLike, type SharedPool, takeClient } from './pool'
 import { isRefusal } from './sql-state'
@@ -64,7 +65,7 @@ class Server implements Database {
     this.#known = undefined
     await Promise.all(this.#listeners.map((listener) => listener.close()))
     const end = Date.now() + CLOSE_LIMIT
-    while (this.#calls.size > 0 && Date.now() < end) await new Promise((resolve) => setTimeout(resolve, 10))
+    while (this.#calls.size > 0 && Date.now() < end) await sleep(10)
     for (const { drop } of this.#calls) drop?.()
     if (this.#shared !== undefined) await leavePool(this.#target as string, this.#shared)
   }
@@ -127,7 +128,7 @@ function giveUp(call: Call): Error {
   call.isOver = true
   // A frozen server may yet answer. Until then the connection counts, so that no crowd of them waits for a lock.
   setTimeout(() => call.drop?.(), SILENCE_LIMIT).unref()
-  return new Error(`PostgreSQL gave no answer within ${call.limit} ms`)
+  return noAnswer(call.limit)
 }
 
 /** Tells whether a statement was not run, because a pooler gave it to a connection that has not prepared it, or has already. */

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
+import { wrongOption } from '../core/job'
 import type { DatabaseSource } from './database'
-import { readOptions, refusal, sourceOf } from './source'
+import { readOptions, sourceOf } from './source'
 
 /** What is used of a pg-boss instance of the application's. */
 export interface PgBossLike {
@@ -65,21 +66,20 @@ export function readSettings(target: unknown): Settings {
   const schema = options.schema ?? schemaOf(options.boss)
   // What pg-boss takes without quotes: it writes the name into its statements.
   if (typeof schema !== 'string' || !/^[a-z_][a-z0-9_]{0,49}$/.test(schema)) {
-    throw refusal('postgresQueue', 'schema', schema, 'up to 50 lower-case letters, digits and underscores')
+    throw wrongOption('postgresQueue({ schema })', schema, 'up to 50 lower-case letters, digits and underscores')
   }
   const queue = `${prefix}${name}`
   for (const [option, value, min] of [['name', name, 1] as const, ['prefix', prefix, 0] as const]) {
     if (typeof value === 'string' && value.length >= min && /^[\w./-]{0,100}$/.test(value)) continue
-    throw refusal(
-      'postgresQueue',
-      option,
+    throw wrongOption(
+      `postgresQueue({ ${option} })`,
       value,
       'up to 100 letters, digits, hyphens, underscores, full stops and slashes',
     )
   }
   for (const [option, value] of Object.entries({ lockDuration, stalledInterval, pollInterval })) {
     if (typeof value === 'number' && value >= 100 && value < 2 ** 31) continue
-    throw refusal('postgresQueue', option, value, 'at least 100 milliseconds')
+    throw wrongOption(`postgresQueue({ ${option} })`, value, 'at least 100 milliseconds')
   }
   const { boss, ...source } = options
   const isOwn = boss === undefined

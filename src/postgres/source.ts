@@ -1,4 +1,4 @@
-import { type AfterJobsError, invalidOption } from '../core/errors'
+import { invalidOption } from '../core/errors'
 import { checkNames, show } from '../core/job'
 import { type DatabaseSource, isPostgresUrl } from './database'
 
@@ -44,10 +44,6 @@ export function sourceOf({
   pglite,
 }: { [K in keyof DatabaseSource]: DatabaseSource[K] | undefined }): DatabaseSource {
   return { ...(url !== undefined && { url }), ...(pool && { pool }), ...(pglite !== undefined && { pglite }) }
-}
-
-export function refusal(who: string, option: string, value: unknown, expected: string): AfterJobsError {
-  return invalidOption(`${who}({ ${option} }) is ${show(value)}; expected ${expected}.`)
 }
 
 function isPool(value: unknown): boolean {

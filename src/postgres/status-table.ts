@@ -3,8 +3,10 @@ import { withTimeLimit } from '../core/timer'
 import type { JobCacheEntry } from '../ports/cache'
 import type { CacheSettings } from './cache-settings'
 import { type Database, openDatabase } from './database'
+import { timeLeft } from './deadline'
 import { type StatusRow, toItems } from './row'
 import { postgresSchema } from './schema'
+import { isMissingTable } from './sql-state'
 import { nameOf } from './statement-name'
 import { type StatusStatements, writeStatusStatements } from './status-statements'
 import { Sweeper } from './sweeper'
@@ -19,7 +21,6 @@ interface Named {
 const LOOK_LIMIT = 2_000
 /** Milliseconds that the making of the table may take, and its sweep. */
 const UPKEEP_LIMIT = 10_000
-const NO_SUCH_TABLE = '42P01'
 
 /** The table of statuses, which is made where it is missing. Several rows are read or written in one statement. */
 export class StatusTable {
@@ -89,11 +90,10 @@ export class StatusTable {
     if (!this.#isMade)
       await withTimeLimit(this.#make(), limit, () => new Error(`its table was not there in ${limit} ms`))
     try {
-      const left = Math.max(1, Math.ceil(end - performance.now()))
-      return (await this.#database.query<R>(text, values, left, this.#names.get(text))).rows
+      return (await this.#database.query<R>(text, values, timeLeft(end), this.#names.get(text))).rows
     } catch (error) {
       // Dropped by somebody: the next call makes it again.
-      if ((error as { code?: unknown }).code === NO_SUCH_TABLE) this.#isMade = false
+      if (isMissingTable(error)) this.#isMade = false
       throw error
     }
   }

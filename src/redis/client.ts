@@ -37,6 +37,9 @@ export interface ScriptOptions {
   arguments: string[]
 }
 
+/** What each client last complained of. */
+const troubles = new WeakMap<RedisClientLike, { last: Error | undefined }>()
+
 /**
  * Calls to a Redis, each with its time limit: at a URL, or through a client that is there already, which stays open. Where a
  * queue of this process has a connection to the URL, that one is used, so that a job and its record share their writes.
@@ -121,12 +124,7 @@ export class RedisCalls {
   }
 
   async #connect(client: RedisClientLike): Promise<OpenClient> {
-    let trouble: Error | undefined
-    this.#readTrouble = () => trouble
-    // Without a listener an outage would end the process.
-    client.on('error', (error) => {
-      trouble = error
-    })
+    this.#readTrouble = hearTrouble(client)
     if (!client.isOpen) await client.connect()
     return { client, isBounded: false, nextReady: createReadiness(client) }
   }
@@ -137,6 +135,19 @@ export class RedisCalls {
     const reason = isOut && trouble !== undefined ? ` (${reasonOf(trouble)})` : ''
     return new Error(`Redis gave no answer within ${CALL_LIMIT} ms${reason}`, { cause: trouble })
   }
+}
+
+/** Answers what tells the last trouble of a client, which has one listener, however often it is tried. */
+function hearTrouble(client: RedisClientLike): () => Error | undefined {
+  const known = troubles.get(client)
+  if (known !== undefined) return () => known.last
+  const trouble: { last: Error | undefined } = { last: undefined }
+  troubles.set(client, trouble)
+  // Without a listener an outage would end the process.
+  client.on('error', (error) => {
+    trouble.last = error
+  })
+  return () => trouble.last
 }
 
 async function createOwnClient(url: string): Promise<RedisClientLike> {

@@ -63,8 +63,8 @@ const READY_LIMIT = 2_000
 /** The connections of one queue: each is made when it is first needed, and kept. */
 export interface Connections {
   get(purpose: Purpose): Promise<Connection>
-  /** Resolves to the connection once it can take a command. @throws AfterJobsError `QUEUE_UNAVAILABLE` after 2 s. */
-  ready(purpose: Purpose): Promise<Connection>
+  /** Resolves once the connection that asks can take a command. @throws AfterJobsError `QUEUE_UNAVAILABLE` after 2 s. */
+  ready(): Promise<void>
   /** Lends the connection that asks; it then stays open until it was given back, too. */
   lend(): Lease
   close(): void
@@ -106,10 +106,9 @@ export function openConnections(target: string | RedisLike, onError: (error: Err
 
   const connections: Connections = {
     get: async (purpose) => (await openOnce(purpose)).connection,
-    async ready(purpose) {
-      const opened = await openOnce(purpose)
+    async ready() {
+      const opened = await openOnce('ask')
       if (!isReady(opened.connection)) await withTimeLimit(opened.nextReady(), READY_LIMIT, () => tooLate(opened))
-      return opened.connection
     },
     lend() {
       const lease: Lease = {

@@ -104,7 +104,7 @@ function asking<T>(state: State, ask: (engine: Engine) => Promise<T>): Promise<T
 
 async function openAndAsk<T>(state: State, ask: (engine: Engine) => Promise<T>): Promise<T> {
   state.current = await open(state)
-  await state.connections.ready('ask')
+  await state.connections.ready()
   return ask(state.current)
 }
 

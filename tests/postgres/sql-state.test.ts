@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { isRefusal } from '../../src/postgres/sql-state'
+import { isMissingTable, isRefusal } from '../../src/postgres/sql-state'
 
 test.each([
   ['22P02', 'a text that is none of its type', true],
@@ -22,4 +22,12 @@ test.each([
 
 test.each([null, undefined, 'text', {}, { severity: 'ERROR' }, { code: 7 }])('%j is none', (error) => {
   expect(isRefusal(error)).toBe(false)
+})
+
+test.each([
+  ['42P01', true],
+  ['42703', false],
+  ['EPIPE', false],
+])('%s is that of a table that is missing: %s', (code, expected) => {
+  expect(isMissingTable({ code })).toBe(expected)
 })

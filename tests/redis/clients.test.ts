@@ -4,7 +4,7 @@ import { Cluster, Redis, type RedisOptions } from 'ioredis'
 import { Keyv } from 'keyv'
 import { expect, test } from 'vitest'
 import { eventually, type Finisher } from '../crew/shared-engine'
-import { aborted, makeBench } from '../engine/support/runtime'
+import { aborted, makeBench, rejection } from '../engine/support/runtime'
 import { describeWithRedis, describeWithServer, openServer, useRedis } from './support/suite'
 
 type Queue = ReturnType<typeof redisQueue>
@@ -89,6 +89,19 @@ describeWithRedis('a client of node-redis that was handed in', {}, () => {
     const reads = Array.from({ length: 10 }, () => cache.read(crypto.randomUUID()))
     expect(new Set(await Promise.all(reads))).toEqual(new Set([undefined]))
   })
+})
+
+test('a client that gives up is heard by one listener, however often it is tried, and by whom', async () => {
+  // Nothing listens on the lowest port.
+  const client = createClient({ url: 'redis://127.0.0.1:1', socket: { reconnectStrategy: false } })
+  const caches = ['a', 'b'].map((prefix) => redisCache({ client, prefix }))
+  for (let turn = 0; turn < 3; turn++) {
+    for (const cache of caches) {
+      const error = await rejection(cache.read(crypto.randomUUID()))
+      expect(error).toMatchObject({ code: 'CACHE_UNAVAILABLE', message: expect.stringContaining('ECONNREFUSED') })
+    }
+  }
+  expect(client.listenerCount('error')).toBe(1)
 })
 
 /** A cluster of one node, which minds the slots of its keys like any other. */

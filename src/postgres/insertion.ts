@@ -6,8 +6,6 @@ import { type MessageRow, toRow, writeRows } from './message'
 /** Runs a statement somewhere, be it in a transaction of the caller's. */
 export type Ask = <R>(text: string, values: readonly unknown[]) => Promise<R[]>
 
-/** The most jobs of different callers that go into one statement. */
-const MOST = 500
 /** A job that stood for a key may have started just now; nobody has such bad luck more often. */
 const TRIES = 10
 
@@ -42,48 +40,4 @@ export async function addJobs(
     open = open.filter((row) => !tokens.has(row))
   }
   return rows.map((row) => tokens.get(row) as string)
-}
-
-interface Waiting {
-  readonly envelope: JobEnvelope
-  readonly resolve: (token: string) => void
-  readonly reject: (error: unknown) => void
-}
-
-/**
- * Joins jobs that come one by one, and at the same time, into few statements: each of them costs a commit. One statement is
- * under way at a time, so that the jobs keep their order, and those that come meanwhile make the next one.
- */
-export class Inbox {
-  readonly #add: (envelopes: readonly JobEnvelope[]) => Promise<string[]>
-  #waiting: Waiting[] = []
-  #isSending = false
-
-  constructor(add: (envelopes: readonly JobEnvelope[]) => Promise<string[]>) {
-    this.#add = add
-  }
-
-  add(envelope: JobEnvelope): Promise<string> {
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ envelope, resolve, reject })
-      // In a microtask, so that those of one turn go together.
-      if (this.#waiting.length === 1) queueMicrotask(() => void this.#send())
-    })
-  }
-
-  async #send(): Promise<void> {
-    if (this.#isSending) return
-    this.#isSending = true
-    while (this.#waiting.length > 0) await this.#carry(this.#waiting.splice(0, MOST))
-    this.#isSending = false
-  }
-
-  async #carry(batch: readonly Waiting[]): Promise<void> {
-    try {
-      const tokens = await this.#add(batch.map(({ envelope }) => envelope))
-      for (const [index, { resolve }] of batch.entries()) resolve(tokens[index] as string)
-    } catch (error) {
-      for (const { reject } of batch) reject(error)
-    }
-  }
 }
