@@ -1,5 +1,5 @@
 import { AfterJobsError, invalidOption } from './errors'
-import type { JsonValue } from './json'
+import { isObject, type JsonValue } from './json'
 
 /** What identifies the created, updated or deleted thing. */
 export type JobId = string | number
@@ -63,7 +63,7 @@ const YEAR = 365 * 24 * 3_600_000
  * @throws AfterJobsError `INVALID_ID`
  */
 export function readId(subject: unknown, who: string): JobId {
-  const id = typeof subject === 'object' && subject !== null ? (subject as { id?: unknown }).id : subject
+  const id = isObject(subject) ? (subject as { id?: unknown }).id : subject
   if (typeof id === 'string' || (typeof id === 'number' && Number.isFinite(id))) return id
   const where = Object.is(id, subject) ? 'got' : 'the entity has the id'
   const message = `${who} needs an id that every queue can carry: a string or a finite number, or an entity with such an 'id'; ${where} ${show(id)}. Convert it, for example with String(id).`
@@ -79,7 +79,7 @@ export function dedupeKey({ service, hook, dedupe }: Pick<JobEnvelope, 'service'
 export function show(value: unknown): string {
   if (typeof value === 'string') return `'${value.length > 40 ? `${value.slice(0, 40)}…` : value}'`
   if (typeof value === 'bigint') return `${value}n (a bigint)`
-  if (typeof value !== 'object' || value === null) return typeof value === 'symbol' ? 'a symbol' : String(value)
+  if (!isObject(value)) return typeof value === 'symbol' ? 'a symbol' : String(value)
   const name = value.constructor?.name
   return name && name !== 'Object' ? `an instance of ${name}` : 'an object'
 }
@@ -141,9 +141,7 @@ function checkNumber(name: string, value: number | undefined, range: Range): voi
  * @throws AfterJobsError `INVALID_OPTION`
  */
 export function checkNames(who: string, options: unknown, names: readonly string[]): void {
-  if (typeof options !== 'object' || options === null) {
-    throw invalidOption(`${who} takes an object of options; got ${show(options)}.`)
-  }
+  if (!isObject(options)) throw invalidOption(`${who} takes an object of options; got ${show(options)}.`)
   const unknown = Object.keys(options).find((name) => !names.includes(name))
   if (unknown === undefined) return
   const message = `${who} has no option ${show(unknown)}; expected one of ${names.join(', ')}.`

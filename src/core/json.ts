@@ -103,7 +103,12 @@ export function tagOf(value: unknown): string {
   return Object.prototype.toString.call(value).slice(8, -1)
 }
 
+/** Tells objects from what has no fields of its own. */
+export function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null
+}
+
 /** Copies what is plain JSON already. */
 export function copyData<T>(data: T): T {
-  return typeof data === 'object' && data !== null ? structuredClone(data) : data
+  return isObject(data) ? structuredClone(data) : data
 }

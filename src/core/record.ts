@@ -1,3 +1,4 @@
+import { isObject } from './json'
 import { JOB_STATES, type JobRecord } from './status'
 
 type Check = (value: unknown) => boolean
@@ -41,7 +42,7 @@ const ENTRIES = Object.entries(CHECKS)
 
 /** Tells whether a value that comes out of a store is a record as a runtime wrote it. */
 export function isRecord(value: unknown): value is JobRecord {
-  if (typeof value !== 'object' || value === null) return false
+  if (!isObject(value)) return false
   const fields = value as Record<string, unknown>
   for (const [name, check] of ENTRIES) if (!check(fields[name])) return false
   return true

@@ -117,7 +117,7 @@ export interface AfterJobs {
   runNext(): Promise<boolean>
 
   /**
-   * Resolves when this process has nothing waiting or active.
+   * Resolves when this process has nothing waiting or active; of a queue that processes share, when the whole queue has not.
    *
    * @throws AfterJobsError `NO_WORKER` at once if nothing consumes; the signal's reason when it aborts.
    */

@@ -31,7 +31,7 @@ export const UNEXPECTED_FAILURE = 'The job failed unexpectedly'
 export interface JobRecord {
   /** 1 when created, then one more with each write. */
   readonly version: number
-  /** A random number given at creation, so that a record that was lost and made anew is not taken for the old one. */
+  /** A number given at creation, so that a record that was lost and made anew is not taken for the old one. */
   readonly incarnation: number
   readonly status: Exclude<JobState, 'unknown'>
   readonly progress: number

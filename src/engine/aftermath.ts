@@ -35,10 +35,10 @@ export class Aftermath {
   async compensate(run: Run, error: Error): Promise<void> {
     const { envelope, service } = run
     const name = failureHookName(envelope.hook)
-    const method: unknown = Reflect.get(service, name)
-    if (typeof method !== 'function') return
-    const call = async () => (method as FailureHook).call(service, envelope.id, envelope.token, error, run.context)
     try {
+      const method: unknown = Reflect.get(service, name)
+      if (typeof method !== 'function') return
+      const call = async () => (method as FailureHook).call(service, envelope.id, envelope.token, error, run.context)
       await runInScope(call, { token: envelope.token, context: envelope.context })
     } catch (thrown) {
       this.#log.error?.(tags(envelope, thrown), `${name} threw`)

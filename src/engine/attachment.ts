@@ -1,6 +1,7 @@
 import { AfterJobsError } from '../core/errors'
 import type { FailureHook, Hook } from '../core/hook'
 import { show, type When } from '../core/job'
+import { isObject } from '../core/json'
 import type { AfterJobs } from '../core/runtime'
 import {
   type AfterJobsMethods,
@@ -8,6 +9,7 @@ import {
   type AttachOptions,
   alreadyApplied,
   bind,
+  giveMethods,
   methodsOf,
   OPTION_NAMES,
 } from './mixin'
@@ -27,7 +29,7 @@ export function applyToObject<T extends object>(
   options: AttachOptions | undefined,
   makeDefault: () => AfterJobs,
 ): T & AfterJobsMethods {
-  if (typeof service !== 'object' || service === null) {
+  if (!isObject(service)) {
     throw new AfterJobsError('INVALID_SERVICE', `attachAfterJobs needs an object; got ${show(service)}.`)
   }
   if (Reflect.get(service, APPLIED) === true) {
@@ -41,11 +43,9 @@ export function applyToObject<T extends object>(
     )
   }
   const { binding, auto } = bind('attachAfterJobs', makeDefault, [...OPTION_NAMES, 'name'], options)
-  const methods: Record<PropertyKey, unknown> = { ...methodsOf(binding), [APPLIED]: true }
+  const methods = methodsOf(binding)
   checkReplaceable(service, [...Reflect.ownKeys(methods), ...(auto?.names ?? [])])
-  for (const key of Reflect.ownKeys(methods)) {
-    Object.defineProperty(service, key, { value: methods[key], configurable: true, writable: true })
-  }
+  giveMethods(service, methods)
   auto?.attach(service)
   return service as T & AfterJobsMethods
 }

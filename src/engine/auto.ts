@@ -1,7 +1,7 @@
 import { AfterJobsError } from '../core/errors'
 import { hookName } from '../core/hook-name'
 import { type JobId, wrongOption } from '../core/job'
-import { tagOf } from '../core/json'
+import { isObject, tagOf } from '../core/json'
 import { type Binding, displayName } from './binding'
 import { type Action, Follower, type OnEnqueueError } from './follower'
 import { numberCaller } from './token-scope'
@@ -64,7 +64,7 @@ export class AutoStart {
     if (known !== undefined) return known
     const prototype: object = Object.create(leaf)
     for (const action of this.#actions) {
-      if (isFunction(Reflect.get(leaf, action.name))) this.#define(prototype, action, leaf, false)
+      if (isFunction(findValue(leaf, action.name))) this.#define(prototype, action, leaf, false)
     }
     this.#prototypes.set(leaf, prototype)
     this.#installed.add(prototype)
@@ -98,7 +98,7 @@ export class AutoStart {
       // Looked up with each call, so that a spy put on the class later is not passed over.
       const result = Reflect.apply(Reflect.get(origin, name) as Method, self, args)
       // Of a method that was taken off its object, only what belongs to one object alone still tells whose it is.
-      const service = typeof self === 'object' && self !== null ? self : owner
+      const service = isObject(self) ? self : owner
       if (service === undefined) return result
       if (!isPromise(result)) return this.#passThrough(service, name, result)
       return this.#follower.follow({ action, service, args, number, caller: numberCaller() }, result)
@@ -119,13 +119,16 @@ export class AutoStart {
 
   /** Warns of what auto names in vain, once an instance is complete. */
   #checkMethods(instance: object): void {
+    if (!this.#installed.has(Object.getPrototypeOf(instance))) return
     for (const { name } of this.#actions) {
-      const own = Object.getOwnPropertyDescriptor(instance, name)
+      const value: unknown = Reflect.get(instance, name)
       // A field is enumerable; a spy has the form of the method that it stands for, and calls it.
-      if (own?.enumerable && isFunction(own.value) && !this.#methods.has(own.value)) {
-        const message = `auto: ${displayName(instance)}.${name} is a field, set too late to be replaced, so that no job starts by itself. Write it as a method: async ${name}(…) { … }.`
+      const isMethod = Object.getOwnPropertyDescriptor(instance, name)?.enumerable === false
+      if (!isFunction(value)) this.#warnOfMissing(instance, name)
+      else if (!isMethod && !this.#methods.has(value)) {
+        const message = `auto: ${displayName(instance)}.${name} is a field or a getter, so that no job starts by itself. Write it as a method: async ${name}(…) { … }.`
         this.#warn(name, message)
-      } else if (!isFunction(Reflect.get(instance, name))) this.#warnOfMissing(instance, name)
+      }
     }
   }
 
@@ -139,6 +142,13 @@ export class AutoStart {
     this.#warnings.add(message)
     this.#binding.engine.log.warn({ method }, message)
   }
+}
+
+/** Finds what an object or its prototypes hold under a name. A getter is not asked: it may need what is not there yet. */
+function findValue(object: object | null, name: string): unknown {
+  if (object === null) return undefined
+  const own = Object.getOwnPropertyDescriptor(object, name)
+  return own === undefined ? findValue(Object.getPrototypeOf(object), name) : own.value
 }
 
 function readActions(auto: Auto): Action[] {
@@ -170,7 +180,7 @@ function findOwnId(result: unknown, ...args: unknown[]): unknown {
 }
 
 function isEntity(value: unknown): value is { id?: unknown } {
-  return typeof value === 'object' && value !== null
+  return isObject(value)
 }
 
 function isFunction(value: unknown): value is Method {

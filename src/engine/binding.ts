@@ -115,7 +115,7 @@ export class Binding {
       if (!Array.isArray(subjects)) {
         throw new AfterJobsError('INVALID_ID', `executeJobs needs an array of ids or entities; got ${show(subjects)}.`)
       }
-      const ids = subjects.map((subject) => readId(subject, call.hook))
+      const ids = Array.from(subjects, (subject) => readId(subject, call.hook))
       const tokens = await this.#dispatchMany(call, ids, options)
       for (const [index, token] of tokens.entries()) noteToken(state, token, subjects[index], ids[index])
       return tokens

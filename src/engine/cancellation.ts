@@ -85,7 +85,7 @@ export class Cancellation {
 
   /** Aborts the run of a cancelled job, where it is one of this process. */
   abortRun(token: string): Run | undefined {
-    const run = this.#parts.runner.running.get(token)
+    const run = [...this.#parts.runner.running].findLast((each) => each.token === token)
     run?.abort('cancelled', new JobError(CANCELLED.message))
     return run
   }

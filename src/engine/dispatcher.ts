@@ -191,8 +191,8 @@ export class Dispatcher {
   }
 
   /** Tells whether a job would be put into the caller's own database transaction, whose failure the caller must hear of. */
-  isJoined(hook: string): boolean {
-    return Transaction.find(this.#held, hook)?.db !== undefined
+  isJoined(): boolean {
+    return Transaction.isJoined(this.#held)
   }
 
   async #joinOne(envelope: JobEnvelope, db: unknown, transaction?: Transaction): Promise<string> {
@@ -232,15 +232,14 @@ export class Dispatcher {
   #database(): TransactionalQueue {
     const { transactional } = this.#parts.queue
     if (transactional !== undefined) return transactional
-    const message = 'db was given, but the queue is in no database. Take postgresQueue, or leave db out.'
+    const message = 'db was given, but the queue is in no database. Take postgresQueue, or leave it out.'
     throw invalidOption(message)
   }
 
   /** Noted before anything is awaited, so that a call that nobody awaits belongs to its transaction, too. */
   #hold(transaction: Transaction, envelope: JobEnvelope, service: object): string | Promise<string> {
     transaction.hold({ envelope, service })
-    const recorded = this.#record(envelope, envelope.createdAt)
-    return recorded === undefined ? envelope.token : recorded.then(() => envelope.token)
+    return this.#record(envelope, envelope.createdAt)
   }
 
   /** Also writes the record of a job that a transaction held, in case the cache was away when that began. */
@@ -250,9 +249,10 @@ export class Dispatcher {
     try {
       const token = immediate.enqueue(envelope, service)
       if (token !== envelope.token) return this.#checkStanding(envelope, token, service)
-      this.#onAccepted(envelope, token)
+      // Before its listeners hear of the job: they may look at its status.
       const recorded = this.#record(envelope, at)
-      return recorded === undefined ? token : recorded.then(() => token)
+      this.#onAccepted(envelope, token)
+      return recorded
     } catch (error) {
       return this.refusals.decide(envelope, error, undefined)
     }
@@ -360,14 +360,12 @@ export class Dispatcher {
     events.emit('queued', envelope, 0)
   }
 
-  /** Writes `pending`. A cache that is away stops no job: its worker writes the record, or the queue is asked for it. */
-  #record(envelope: JobEnvelope, at = Date.now()): void | Promise<void> {
+  /** Writes `pending`, and answers the token. A cache that is away stops no job: its worker writes the record, or the queue is asked for it. */
+  #record(envelope: JobEnvelope, at = Date.now()): string | Promise<string> {
+    const { token } = envelope
     const created = this.#parts.store.create(envelope, at)
-    if (created instanceof Promise)
-      return created.then(
-        () => {},
-        (error) => this.#onUnrecorded(envelope, error),
-      )
+    if (!(created instanceof Promise)) return token
+    return created.catch((error) => this.#onUnrecorded(envelope, error)).then(() => token)
   }
 
   async #recordMany(envelopes: readonly JobEnvelope[]): Promise<void> {
@@ -391,7 +389,7 @@ export class Dispatcher {
 
   #bound<T>(call: Promise<T>): Promise<T> {
     const { queue, enqueueTimeout } = this.#parts
-    if (!queue.isShared) return call
+    if (queue.immediate !== undefined) return call
     return withTimeLimit(call, enqueueTimeout, () => new Error(`The queue gave no answer within ${enqueueTimeout} ms`))
   }
 }

@@ -1,5 +1,6 @@
 import { hookName } from '../core/hook-name'
 import { type JobEnvelope, type JobId, readId, show } from '../core/job'
+import { isObject } from '../core/json'
 import { type Binding, displayName, stateOf } from './binding'
 import type { HookCall } from './dispatcher'
 import { beginAction, endAction, noteToken, type TokenState } from './token-scope'
@@ -70,7 +71,8 @@ export class Follower {
     const hook = this.#findHook(call)
     if (hook === undefined || result === null) return
     const starts = Array.isArray(result)
-      ? result.map((item) => findStarted(call, state, item) ?? this.#prepare(call, hook, item))
+      ? // Not by its own map(), which would make another of the application's lists.
+        Array.from(result, (item) => findStarted(call, state, item) ?? this.#prepare(call, hook, item))
       : [this.#prepare(call, hook, result)]
     const known = starts.filter((start) => start !== undefined)
     const tokens = await Promise.all(known.map((start) => start.begin()))
@@ -121,7 +123,7 @@ export class Follower {
       return await dispatcher.dispatch(envelope, service)
     } catch (error) {
       // What a database transaction has not committed has not been written: it must not commit without its job.
-      if (this.#onEnqueueError === 'throw' || dispatcher.isJoined(envelope.hook)) throw error
+      if (this.#onEnqueueError === 'throw' || dispatcher.isJoined()) throw error
       await dispatcher.refusals.compensate(envelope, service, error)
       return envelope.token
     }
@@ -143,8 +145,4 @@ function findStarted({ action, number, caller }: Call, state: TokenState, item: 
   const started = isObject(item) ? action.started.get(item) : undefined
   if (started === undefined || started.state !== state || started.caller !== caller) return undefined
   return started.number > number ? { entity: item, begin: () => started.token } : undefined
-}
-
-function isObject(value: unknown): value is object {
-  return typeof value === 'object' && value !== null
 }

@@ -172,19 +172,23 @@ export function bind(
 
 function extend<B extends AnyClass>(Base: B, binding: Binding): WithAfterJobs<B> {
   abstract class Mixed extends Base {}
-  const methods = methodsOf(binding)
-  for (const [name, value] of Object.entries(methods)) {
-    Object.defineProperty(Mixed.prototype, name, { value, configurable: true, writable: true })
-  }
+  giveMethods(Mixed.prototype, methodsOf(binding))
   Object.defineProperty(Mixed, APPLIED, { value: true })
   Object.defineProperty(Mixed, 'name', { value: Base.name, configurable: true })
-  Object.defineProperty(Mixed.prototype, APPLIED, { value: true })
   return Mixed as unknown as WithAfterJobs<B>
 }
 
-/** The methods that a service is given. */
-export function methodsOf(binding: Binding): Record<'executeJob' | 'executeJobs' | 'getJobToken', unknown> {
+/** Defines methods as a class would. */
+export function giveMethods(target: object, methods: Readonly<Record<PropertyKey, unknown>>): void {
+  for (const key of Reflect.ownKeys(methods)) {
+    Object.defineProperty(target, key, { value: methods[key], configurable: true, writable: true })
+  }
+}
+
+/** What a service is given: its methods, and the mark of them. */
+export function methodsOf(binding: Binding): Record<PropertyKey, unknown> {
   return {
+    [APPLIED]: true,
     executeJob(this: object, when: string, action: string, subject: unknown, options?: UncheckedOptions) {
       return binding.executeJob(this, when, action, subject, options)
     },

@@ -16,6 +16,8 @@ export interface BarRoot {
   label: string | null
   /** When a loop over `each` last gave the event loop a turn: one clock for all loops, however short they are. */
   turnStart: number
+  /** All that were counted. */
+  ticks: number
 }
 
 /** What the bars of one hook have in common. */
@@ -47,7 +49,7 @@ export class ProgressBar implements ProgressReporter {
 
   constructor(
     host: ProgressHost,
-    root: BarRoot = { label: null, turnStart: 0 },
+    root: BarRoot = { label: null, turnStart: 0, ticks: 0 },
     hook: HookBars = { inEach: undefined },
   ) {
     this.#host = host
@@ -68,6 +70,7 @@ export class ProgressBar implements ProgressReporter {
     // The comparison is false for NaN, too.
     if (typeof count !== 'number' || !(count > 0)) return
     this.#ticks += count
+    this.#root.ticks += count
     this.#step = undefined
     if (this.#total > 0) this.#own = Math.min(1, this.#ticks / this.#total)
     this.#host.touch()
@@ -97,7 +100,7 @@ export class ProgressBar implements ProgressReporter {
     if (!this.#hasTotal) this.#setTotal(this.#total + (total ?? countOf(items)))
     if (this.#root.turnStart === 0) this.#root.turnStart = performance.now()
     // Only an asynchronous source can keep the loop waiting while the job is aborted.
-    const source = Symbol.asyncIterator in items ? untilAborted(items, this.signal) : items
+    const source = isAsync(items) ? untilAborted(items, this.signal) : items
     const outer = this.#hook.inEach
     for await (const item of source) {
       this.#throwIfAborted()
@@ -133,13 +136,6 @@ export class ProgressBar implements ProgressReporter {
     return { progress: Math.floor(100 * bar.#fraction() + EPSILON), label: bar.#root.label }
   }
 
-  /** Counts the ticks so far, those of parts included. */
-  static countTicks(bar: ProgressBar): number {
-    let ticks = bar.#ticks
-    for (const part of bar.#parts ?? []) ticks += ProgressBar.countTicks(part.bar)
-    return ticks
-  }
-
   #fraction(): number {
     const step = this.#step === undefined || this.#total === 0 ? 0 : this.#step.#fraction() / this.#total
     let fraction = (1 - this.#taken) * Math.min(1, this.#own + step)
@@ -162,6 +158,10 @@ export class ProgressBar implements ProgressReporter {
 /** Reads a percentage as 0 to 1; what is no number is 0. */
 function toFraction(percent: number): number {
   return typeof percent === 'number' && percent > 0 ? Math.min(100, percent) / 100 : 0
+}
+
+function isAsync<T>(items: Iterable<T> | AsyncIterable<T>): items is AsyncIterable<T> {
+  return Symbol.asyncIterator in Object(items)
 }
 
 /** Counts what can be counted without iterating. */

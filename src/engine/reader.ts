@@ -29,7 +29,7 @@ const STALE_RUNNING = 30_000
 const HINT_AFTER = 2_000
 /** The queue is asked about one token, and about its workers, at most once in so many milliseconds. */
 const ASK_INTERVAL = 1_000
-/** A token that neither cache nor queue knows is not asked for again in so many milliseconds. */
+/** The queue is asked for a token that the cache does not know at most once in so many milliseconds. */
 const ABSENT_INTERVAL = 10_000
 /** The same where a job may yet come to light, because the transaction that it is in commits. */
 const UNCOMMITTED_INTERVAL = 1_000
@@ -185,12 +185,13 @@ export class StatusReader {
 
   #countWorkers(): Promise<number | undefined> {
     return this.#workers.get('workers', ASK_INTERVAL, async () => {
-      const health = this.#ask(this.#parts.queue.health())
+      // A hint that comes late is none: the queue may have been asked for the job before.
+      const health = this.#ask(this.#parts.queue.health(), ANSWER_LIMIT - QUEUE_LIMIT)
       return health.then(({ workers }) => workers).catch(() => undefined)
     })
   }
 
-  /** Only a queue that processes share can still know a token whose record is gone. */
+  /** The queue may still know a token whose record is gone. */
   async #lookUpMissing(token: string): Promise<JobRecord | undefined> {
     const interval = this.#parts.queue.transactional === undefined ? ABSENT_INTERVAL : UNCOMMITTED_INTERVAL
     const lookup = await this.#missing.get(token, interval, () => this.#lookUp(token))
@@ -276,9 +277,9 @@ export class StatusReader {
     }
   }
 
-  #ask<T>(call: Promise<T>): Promise<T> {
-    if (!this.#parts.queue.isShared) return call
-    return withTimeLimit(call, QUEUE_LIMIT, () => new Error(`The queue gave no answer within ${QUEUE_LIMIT} ms`))
+  #ask<T>(call: Promise<T>, limit: number = QUEUE_LIMIT): Promise<T> {
+    if (this.#parts.queue.immediate !== undefined) return call
+    return withTimeLimit(call, limit, () => new Error(`The queue gave no answer within ${limit} ms`))
   }
 }
 

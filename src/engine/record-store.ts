@@ -140,8 +140,8 @@ export class RecordStore {
   }
 
   #bound<T>(call: Promise<T>): Promise<T> {
-    const { isLocal, isBounded } = this.#cache
-    if (isLocal) return call
+    const { immediate, isBounded } = this.#cache
+    if (immediate !== undefined) return call
     const bounded = isBounded ? call : withTimeLimit(call, CACHE_LIMIT, unavailable)
     return bounded.catch((error) => {
       throw AfterJobsError.is(error) && OWN_CODES.includes(error.code) ? error : unavailable(error)

@@ -35,12 +35,7 @@ export class Refusals {
    *
    * @throws AfterJobsError; with `accepted: 'unknown'` where the cache does not answer in time.
    */
-  async decide(
-    envelope: JobEnvelope,
-    cause: unknown,
-    recorded: void | Promise<void>,
-    since: number = Date.now(),
-  ): Promise<string> {
+  async decide(envelope: JobEnvelope, cause: unknown, recorded: unknown, since: number = Date.now()): Promise<string> {
     const { store } = this.#parts
     const { token } = envelope
     const refuse = async () => {
@@ -60,11 +55,7 @@ export class Refusals {
   }
 
   /** One that a worker has started was accepted after all; a batch of which any was refused is a failure. */
-  async decideAll(
-    envelopes: readonly JobEnvelope[],
-    cause: unknown,
-    recorded: void | Promise<void>,
-  ): Promise<string[]> {
+  async decideAll(envelopes: readonly JobEnvelope[], cause: unknown, recorded: unknown): Promise<string[]> {
     const tries = envelopes.map((envelope) => this.decide(envelope, cause, recorded, envelope.createdAt))
     const results = await Promise.allSettled(tries)
     const accepted = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))

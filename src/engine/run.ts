@@ -1,3 +1,4 @@
+import type { Chain, Link } from '../core/chain'
 import type { JobContext } from '../core/hook'
 import type { JobEnvelope } from '../core/job'
 import { copyData } from '../core/json'
@@ -15,7 +16,7 @@ export type AbortCause = 'cancelled' | 'timeout' | 'fenced' | 'closing'
 const NOTHING = (): void => {}
 
 /** One delivery of a job in this process: its signal, its progress, and what stops it. */
-export class Run implements ProgressHost, TrackerHost {
+export class Run implements ProgressHost, TrackerHost, Link<Run> {
   readonly envelope: JobEnvelope
   readonly service: object
   readonly runId: number
@@ -28,6 +29,10 @@ export class Run implements ProgressHost, TrackerHost {
   #context: JobContext | undefined
   abortCause: AbortCause | undefined
   tracker: Tracker | undefined
+  /** Where it stands while it runs. */
+  chain: Chain<Run> | undefined
+  before: Run | undefined
+  after: Run | undefined
   /** What the hook promised. */
   body: Promise<unknown> | undefined
   isBodyRunning = false

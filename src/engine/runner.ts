@@ -1,3 +1,4 @@
+import { Chain } from '../core/chain'
 import { findFlaw } from '../core/envelope'
 import { JobError } from '../core/errors'
 import type { Hook } from '../core/hook'
@@ -44,8 +45,8 @@ export class Runner implements RunObserver {
   readonly #strangers: Strangers
   /** What goes on of runs that were abandoned; each tells whether it compensated. */
   readonly #lingering = new Map<string, Promise<boolean>>()
-  /** The runs of this process whose queue waits for an answer, by token. */
-  readonly running: Map<string, Run> = new Map()
+  /** The runs of this process whose queue waits for an answer. */
+  readonly running: Chain<Run> = new Chain()
 
   constructor(parts: RunnerParts) {
     this.#parts = parts
@@ -106,7 +107,7 @@ export class Runner implements RunObserver {
   /** Only now the run can be found by others: one that answers at once is over before anyone could look for it. */
   #finishLater(envelope: JobEnvelope, run: Run | undefined, answer: Promise<JobAnswer>): Promise<JobAnswer> {
     if (run !== undefined) {
-      this.running.set(run.token, run)
+      this.running.push(run)
       this.#parts.heartbeat.start(this.running)
     }
     return answer.then(
@@ -128,7 +129,7 @@ export class Runner implements RunObserver {
   }
 
   #finish(run: Run | undefined): void {
-    if (run !== undefined && this.running.get(run.token) === run) this.running.delete(run.token)
+    if (run?.chain !== undefined) this.running.delete(run)
     if (this.running.size === 0) this.#parts.onIdle()
   }
 

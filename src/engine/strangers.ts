@@ -47,8 +47,8 @@ export class Strangers {
     })
     if (Date.now() - since < MISSING_HOOK_LIMIT) return { type: 'handed back', delay: MISSING_HOOK_DELAY }
     const { outcome, error } = fail('missing_hook', `No worker knows the hook ${hook} of the service ${service}`)
-    await store.end(token, outcome)
-    aftermath.announce(envelope, 0, outcome, error)
+    const { isStored } = await store.end(token, outcome)
+    if (isStored) aftermath.announce(envelope, 0, outcome, error)
     return { type: 'failed', outcome }
   }
 }

@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { subscribe } from 'node:diagnostics_channel'
 import { AfterJobsError } from '../core/errors'
+import { isObject } from '../core/json'
 import type { CurrentJob } from './current-job'
 
 /** What a service instance remembers for `getJobToken()`. */
@@ -181,8 +182,4 @@ function refusal(what: string): AfterJobsError {
   const ways =
     'Use what executeJob() returned, pass the very object that executeJob() was given, or open a scope: jobs.scope(fn), or jobs.middleware() for requests.'
   return new AfterJobsError('NO_SCOPE', `${what}: the token could be another request's. ${ways}`)
-}
-
-function isObject(value: unknown): value is object {
-  return typeof value === 'object' && value !== null
 }

@@ -48,7 +48,7 @@ export class Tracker {
   /** Refreshes the record of a run that has been silent. */
   beat(now: number): void {
     this.#lastWrite ??= now
-    if (now - this.#lastWrite >= BEAT_INTERVAL && this.#writing === undefined) this.#write(true)
+    if (now - this.#lastWrite >= BEAT_INTERVAL && !this.#isStopped) this.#write(true)
   }
 
   /** Stores the end of the run. Rejects when the cache cannot be reached; may then be called again. */
@@ -125,11 +125,11 @@ export class Heartbeat {
   #timer: ReturnType<typeof setInterval> | undefined
 
   /** Beats until nothing runs any more. Stopping then, and not when the last job ends, spares a timer for each short job. */
-  start(running: ReadonlyMap<string, { readonly tracker: Tracker | undefined }>): void {
+  start(running: Iterable<{ readonly tracker: Tracker | undefined }> & { readonly size: number }): void {
     if (this.#timer !== undefined) return
     this.#timer = setInterval(() => {
       const now = performance.now()
-      for (const { tracker } of running.values()) tracker?.beat(now)
+      for (const { tracker } of running) tracker?.beat(now)
       if (running.size === 0) this.#stop()
     }, 1_000)
     this.#timer.unref?.()

@@ -79,9 +79,9 @@ export class Transaction {
     throw new AfterJobsError('WRONG_TRANSACTION', message)
   }
 
-  /** Leaves every transaction for what a function does. */
-  static leave<T>(run: () => T): T {
-    return storage === undefined ? run() : storage.exit(run)
+  /** Tells whether a job of this owner would be put into a database transaction of the caller's. */
+  static isJoined(owner: TransactionOwner): boolean {
+    return storage?.getStore()?.dbFor(owner) !== undefined
   }
 
   /** The connection of the innermost transaction of an owner that has not ended, from here outward. */
@@ -112,7 +112,7 @@ export class Transaction {
     if (this.#joined.length > 0) await this.#endJoined()
     if (this.#jobs.length === 0) return
     const outer = this.#outward()
-    if (outer === undefined) await Transaction.leave(() => this.#owner.release(this.#jobs))
+    if (outer === undefined) await storage?.exit(() => this.#owner.release(this.#jobs))
     else if (outer.#state === 'open') for (const job of this.#jobs) outer.hold(job)
     else await this.#owner.drop(this.#jobs)
     // Only now: until then they are shown to be alive.

@@ -25,6 +25,8 @@ export class Workers {
   /** What `runNext` runs. */
   readonly #singles = new Set<Promise<boolean>>()
   #automatic: JobConsumer | undefined
+  /** The end of what the automatic one was running when it was replaced. */
+  #replaced: Promise<void> | undefined
   #isClosed = false
 
   constructor(queue: JobQueue, runner: Runner) {
@@ -40,7 +42,7 @@ export class Workers {
   work(concurrency: number): Worker {
     this.#checkOpen('work()')
     checkCount('work({ concurrency })', concurrency)
-    void this.#automatic?.close()
+    this.#replaced ??= this.#automatic?.close()
     this.#automatic = undefined
     const own = new Set<string>()
     const worker = this.#makeWorker(this.#queue.consume(noteRuns(this.#runner.run, own), { concurrency }), own)
@@ -56,10 +58,12 @@ export class Workers {
   }
 
   /** Is told when nothing runs any more. */
-  readonly onIdle = (): void => this.#idle.ring('idle')
+  onIdle(): void {
+    this.#idle.ring('idle')
+  }
 
-  /** Keeps work that nobody waits for, until `drain` or `close` does. What it throws was told where it happened. */
-  readonly inBackground = (work: Promise<unknown>): void => {
+  /** Keeps work that nobody waits for, until `drain` or `close` does. What it throws is its own to tell. */
+  inBackground(work: Promise<unknown>): void {
     const end = () => {
       this.#background.delete(work)
       this.#idle.ring('idle')
@@ -102,11 +106,11 @@ export class Workers {
   /** Closes every consumer; then nothing of this process runs any more. */
   async close(grace: number): Promise<void> {
     this.#isClosed = true
-    const stopped: Promise<unknown>[] = [...this.#singles]
+    const stopped: unknown[] = [this.#replaced, ...this.#singles]
     for (const worker of this.#workers) stopped.push(worker.close({ grace }))
     if (this.#automatic !== undefined) stopped.push(this.#automatic.close())
     this.#automatic = undefined
-    await this.#stop(Promise.all(stopped), () => [...this.#runner.running.values()], grace)
+    await this.#stop(Promise.all(stopped), () => [...this.#runner.running], grace)
     this.#idle.ring('idle')
   }
 
@@ -117,7 +121,7 @@ export class Workers {
 
   #makeWorker(consumer: JobConsumer, own: Set<string>): Worker {
     let closing: Promise<void> | undefined
-    const runs = () => [...own].flatMap((token) => this.#runner.running.get(token) ?? [])
+    const runs = () => [...this.#runner.running].filter(({ token }) => own.has(token))
     const close = async (grace: number) => {
       await this.#stop(consumer.close(), runs, grace)
       this.#workers.delete(worker)

@@ -63,11 +63,7 @@ export function keyvCache(keyv: KeyvLike, options: KeyvCacheOptions = {}): JobCa
   }
 
   async function writeAll(entries: readonly JobCacheEntry[]): Promise<void> {
-    const records = entries.map(({ token, record, ttl }) => ({
-      key: keyOf(token),
-      value: toValue(record),
-      ttl: toTtl(ttl),
-    }))
+    const records = entries.map((entry) => toEntry(keyOf(entry.token), entry))
     // First, so that a mirror that fails leaves a record which the writer's next attempt still fits.
     await store.write(mirror ? entries.flatMap((entry) => mirrorOf(keyOf(entry.token), entry)) : [], records)
   }
@@ -88,6 +84,7 @@ export function keyvCache(keyv: KeyvLike, options: KeyvCacheOptions = {}): JobCa
 
   return {
     isLocal: isMap(keyv.store),
+    isBounded: true,
     read: (token) => guard(`read job ${shortToken(token)}`, async () => (await readAll([token]))[0]),
     async write(token, record, ttl) {
       const [isWritten] = await compareAndSet([{ token, record, ttl }], `write job ${shortToken(token)}`)
@@ -107,6 +104,10 @@ function compare(entries: readonly JobCacheEntry[], stored: Map<string, JobRecor
     if (fits) stored.set(token, record)
     return fits
   })
+}
+
+function toEntry(key: string, { record, ttl }: JobCacheEntry): KeyvLikeEntry {
+  return { key, value: toValue(record), ttl: toTtl(ttl) }
 }
 
 function mirrorOf(key: string, { record, ttl }: JobCacheEntry): KeyvLikeEntry[] {

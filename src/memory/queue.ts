@@ -1,5 +1,6 @@
 import { AsyncResource } from 'node:async_hooks'
 import PQueue from 'p-queue'
+import { Chain, type Link } from '../core/chain'
 import { AfterJobsError } from '../core/errors'
 import { checkCount, checkNames, dedupeKey, type JobEnvelope } from '../core/job'
 import { nextTurn, startTimer, type Timer } from '../core/timer'
@@ -13,7 +14,6 @@ import type {
   JobRun,
   JobTakenOut,
 } from '../ports/queue'
-import { Chain, type Link } from './chain'
 import { ReadyList } from './ready-list'
 import { Turns } from './turns'
 

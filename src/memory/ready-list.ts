@@ -1,4 +1,4 @@
-import { Chain, type Link } from './chain'
+import { Chain, type Link } from '../core/chain'
 
 /** Orders what may start now: higher priorities first, equal ones in order of arrival. Each call takes constant time. */
 export class ReadyList<T extends Link<T>> {

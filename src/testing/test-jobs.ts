@@ -13,7 +13,7 @@ export interface TestJobs extends AfterJobs {
   drain(options?: { signal?: AbortSignal }): Promise<void>
 }
 
-/** So many starts in one `drain()` are a job that starts itself. */
+/** So many jobs that come during one `drain()` are of a job that starts itself. */
 const MAX_STARTS = 10_000
 
 /**
@@ -35,9 +35,9 @@ export function createTestJobs(options: Omit<AfterJobsOptions, 'queue'> = {}): T
   let drains = 0
   const drain = async ({ signal }: { signal?: AbortSignal } = {}) => {
     const endless = new AbortController()
-    let starts = 0
+    const before = dispatched.length
     const off = jobs.on('started', () => {
-      if (++starts > MAX_STARTS) endless.abort(new AfterJobsError('NO_WORKER', ENDLESS))
+      if (dispatched.length - before > MAX_STARTS) endless.abort(new AfterJobsError('NO_WORKER', ENDLESS))
     })
     drains++
     queue.ignoreDelays(true)
@@ -58,7 +58,7 @@ export function createTestJobs(options: Omit<AfterJobsOptions, 'queue'> = {}): T
   return Object.assign(jobs, { dispatched, drain })
 }
 
-const ENDLESS = `drain() started ${MAX_STARTS} jobs and one more waits: does a job start itself?`
+const ENDLESS = `${MAX_STARTS} jobs came while drain() ran others, and one more waits: does a job start itself?`
 
 /** Wraps a queue so that it notes what it accepts; a job that another one stands for is not accepted. */
 function recording(queue: JobQueue, dispatched: JobEnvelope[]): JobQueue {

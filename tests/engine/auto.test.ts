@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events'
 import {
   type AfterJobs,
+  type AfterJobsOptions,
   type AfterJobsServiceOptions,
   attachAfterJobs,
   createAfterJobs,
@@ -11,9 +12,10 @@ import {
   withAfterJobs,
 } from 'after-jobs'
 import { createTestJobs } from 'after-jobs/testing'
-import { expect, test, vi } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { makeGate, rejection } from './support/runtime'
-import { type SpyLogger, spyLogger } from './support/spies'
+import { faultyCache, type SpyLogger, spyLogger } from './support/spies'
+import { stubQueue } from './support/stub-queue'
 
 interface Row {
   id: number
@@ -575,9 +577,13 @@ test('inside a scope a copy of the result finds its token by the id', async () =
 // The queue away.
 
 /** A service whose queue is away. */
-function makeStranded(queue: Partial<JobQueue>, options: AfterJobsServiceOptions = {}) {
+function makeStranded(
+  queue: Partial<JobQueue>,
+  options: AfterJobsServiceOptions = {},
+  shared: Pick<AfterJobsOptions, 'queue' | 'cache'> = {},
+) {
   const logger = spyLogger()
-  const jobs = createAfterJobs({ queue: { ...memoryQueue({ autoStart: false }), ...queue }, logger })
+  const jobs = createAfterJobs({ queue: { ...memoryQueue({ autoStart: false }), ...queue }, ...shared, logger })
   const errors: JobEvent[] = []
   jobs.on('error', (event) => errors.push(event))
   const hooks = { failed: vi.fn((..._args: unknown[]) => {}) }
@@ -616,6 +622,25 @@ test('a full queue is no reason for the action to fail either', async () => {
   const rows = [await service.create({}), await service.create({})]
   const statuses = await Promise.all(rows.map((made) => jobs.status(service.getJobToken(made) ?? '')))
   expect(statuses).toMatchObject([{ status: 'pending' }, { status: 'error', code: 'enqueue_failed' }])
+})
+
+test.each([
+  ['rejects', () => Promise.reject(new Error('connect ECONNREFUSED'))],
+  ['hangs', () => new Promise<never>(() => {})],
+] as const)('with a shared queue and its cache away, of which each %s, the action resolves', async (fault, enqueue) => {
+  vi.useFakeTimers()
+  onTestFinished(() => void vi.useRealTimers())
+  const [queue, cache] = [stubQueue(), faultyCache()]
+  cache.fault = fault
+  queue.enqueue.mockImplementation(enqueue)
+  const { service, hooks, logger } = makeStranded({}, {}, { queue, cache })
+  const created = service.create({ name: 'x' })
+  await vi.advanceTimersByTimeAsync(10_000)
+  expect(await Promise.race([created, 'waiting'])).toMatchObject({ id: 1, name: 'x' })
+  expect(service.getJobToken(await created)).toBe(queue.enqueue.mock.calls[0]?.[0].token)
+  // Nobody can tell whether the job will run.
+  expect(logger.print()).toContain('job may not have been queued')
+  expect(hooks.failed).not.toHaveBeenCalled()
 })
 
 test('a compensation that throws, or never ends, does not reach the action', async () => {
@@ -766,4 +791,44 @@ test.each<[string, unknown, string, RegExp]>([
   const expected = expect.objectContaining({ name: 'AfterJobsError', code, message: expect.stringMatching(message) })
   expect(() => withAfterJobs(options)).toThrow(expected)
   expect(() => attachAfterJobs({}, options)).toThrow(expected)
+})
+
+test("in a transaction of another runtime's the action resolves, and its job is compensated for", async () => {
+  const { service, jobs, hooks } = makeStranded(memoryQueue())
+  const made = await createTestJobs().transaction(() => service.create({}))
+  const token = service.getJobToken(made) ?? ''
+  expect(await jobs.status(token)).toMatchObject({ status: 'error', code: 'enqueue_failed' })
+  await jobs.close()
+  expect(hooks.failed).toHaveBeenCalledOnce()
+})
+
+test('a list of a class of its own is told from one that it would make', async () => {
+  class Page extends Array<Row> {
+    constructor(rows: Row[]) {
+      super()
+      // A length, which map() gives, is no list.
+      for (const row of rows) this.push(row)
+    }
+  }
+  const bench = makeBench()
+  const service = makeAnswering(async () => new Page([{ id: 1 }, { id: 2 }]), ['save'], { jobs: bench.jobs })
+  await service.save()
+  expect(bench.started().map(([, id]) => id)).toEqual([1, 2])
+})
+
+test('a getter is left as it is, with one warning', async () => {
+  const { jobs, logger, started } = makeBench()
+  class Getting extends withAfterJobs({ jobs, auto: ['save'] }) {
+    readonly #repository = { save: async () => ({ id: 1 }) }
+    get save() {
+      return () => this.#repository.save()
+    }
+    afterSaveJob() {}
+  }
+  const services = [new Getting(), new Getting()]
+  for (const service of services) expect(await service.save()).toEqual({ id: 1 })
+  expect(started()).toEqual([])
+  expect(warnings(logger)).toEqual([
+    expect.stringMatching(/Getting\.save is a field or a getter.*Write it as a method/),
+  ])
 })

@@ -782,3 +782,20 @@ test('an error is known by its brand, whichever copy of the library made it', ()
     expect(AfterJobsError.is(other)).toBe(false)
   }
 })
+
+test('a cache of the application that is down is told as such, be it made of one in memory', async () => {
+  const read = () => Promise.reject(new Error('down'))
+  const jobs = createAfterJobs({ cache: { ...memoryCache(), read } })
+  expect(await rejection(jobs.status(crypto.randomUUID()))).toMatchObject({ code: 'CACHE_UNAVAILABLE' })
+})
+
+test('a queue of the application that hangs is waited for no longer than any, be it made of one in memory', async () => {
+  vi.useFakeTimers()
+  onTestFinished(() => void vi.useRealTimers())
+  const enqueue = () => new Promise<never>(() => {})
+  const jobs = createAfterJobs({ queue: { ...memoryQueue({ autoStart: false }), enqueue }, enqueueTimeout: 200 })
+  const onRejection = vi.fn()
+  makeLoose(jobs).executeJob('after', 'create', 1).catch(onRejection)
+  await vi.advanceTimersByTimeAsync(300)
+  expect(onRejection).toHaveBeenCalledWith(anError('ENQUEUE_FAILED', /200 ms/))
+})

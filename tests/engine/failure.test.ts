@@ -371,3 +371,33 @@ describe('whenever a cancellation or a close comes in between', () => {
 function fail(error: unknown): never {
   throw error
 }
+
+describe('a compensation', () => {
+  test('that takes long is not aborted by the heartbeat of the run that has ended', async () => {
+    vi.useFakeTimers()
+    const gate = makeGate()
+    let signal: AbortSignal | undefined
+    const { start, cache } = makeBench({
+      afterCreateJob: () => Promise.reject(meant),
+      afterCreateJobFailed(_id, _token, _error, job) {
+        signal = job.signal
+        return gate.opened
+      },
+    })
+    await start()
+    await vi.advanceTimersByTimeAsync(1_000)
+    const { write } = cache.calls
+    await vi.advanceTimersByTimeAsync(30_000)
+    expect(signal?.aborted).toBe(false)
+    expect(cache.calls.write).toBe(write)
+    gate.open()
+  })
+
+  test('whose method cannot even be read is logged, and the job has ended', async () => {
+    const { jobs, service, start, logger } = makeBench({ afterCreateJob: () => Promise.reject(meant) })
+    Object.defineProperty(service, 'afterCreateJobFailed', { get: () => fail(unexpected) })
+    expect(await jobs.settled(await start())).toMatchObject({ status: 'error', code: 'failed' })
+    await jobs.drain()
+    expect(logger.lines.filter(({ message }) => /JobFailed threw/.test(message))).toHaveLength(1)
+  })
+})

@@ -299,6 +299,13 @@ async function iterate(
 }
 
 describe('each', () => {
+  test('over the letters of a text gives each of them', async () => {
+    const progress = createTestProgress()
+    const letters: string[] = []
+    for await (const letter of progress.each('abcd')) letters.push(letter)
+    expect([letters.join(''), progress.percent, progress.ticks]).toEqual(['abcd', 100, 4])
+  })
+
   const sources: [string, () => Iterable<number> | AsyncIterable<number>, number | undefined][] = [
     ['an array', () => [0, 1, 2, 3], undefined],
     ['a set', () => new Set([0, 1, 2, 3]), undefined],

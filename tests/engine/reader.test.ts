@@ -106,6 +106,20 @@ describe('status', () => {
     },
   )
 
+  test('answers within 3 s what is pending for long while the queue says nothing', async () => {
+    const { jobs, queue, store } = makeReader()
+    const token = await store(makeRecord())
+    queue.find.mockImplementation(() => new Promise(() => {}))
+    queue.health.mockImplementation(() => new Promise(() => {}))
+    await vi.advanceTimersByTimeAsync(20_000)
+    const since = Date.now()
+    const answered = jobs.status(token).then(({ status }) => [status, Date.now() - since] as const)
+    await vi.advanceTimersByTimeAsync(10_000)
+    const [status, after] = await answered
+    expect(status).toBe('pending')
+    expect(after).toBeLessThanOrEqual(3_000)
+  })
+
   test.each([
     [undefined, 1],
     [true, 0],

@@ -32,7 +32,7 @@ function makeShared() {
   const cache = { ...memoryCache(), isLocal: false }
   const producer = createAfterJobs({ queue, cache })
   const worker = createAfterJobs({ queue, cache })
-  return { queue, producer, worker }
+  return { queue, cache, producer, worker }
 }
 
 function anError(code: string, message: RegExp): Error {
@@ -436,4 +436,21 @@ test('a service without a name is refused before anything is written', async () 
   }
   expect(await rejection(new Anonymous().executeJob('after', 'create', 1))).toMatchObject({ code: 'NO_JOB_NAME' })
   expect(await queue.health()).toMatchObject({ waiting: 0 })
+})
+
+test('what was cancelled while nobody knew its service is not told as an end of another kind', async () => {
+  vi.useFakeTimers({ toFake: ['Date'] })
+  const { queue, cache, producer, worker } = makeShared()
+  const token = await start(producer)
+  await worker.runNext()
+  // A process whose word the queue does not hear.
+  const elsewhere = createAfterJobs({ queue: { ...memoryQueue({ autoStart: false }), isShared: true }, cache })
+  expect(await elsewhere.cancel(token)).toBe(true)
+  const errors = vi.fn()
+  worker.on('error', errors)
+  vi.setSystemTime(Date.now() + 11 * 60_000)
+  queue.ignoreDelays(true)
+  expect(await worker.runNext()).toBe(true)
+  expect(errors).not.toHaveBeenCalled()
+  expect(await queue.health()).toMatchObject({ waiting: 0, active: 0 })
 })

@@ -381,6 +381,29 @@ describe('runNext', () => {
   })
 })
 
+test('close waits for the jobs that ran before work() was called', async () => {
+  const bench = crowdBench()
+  const token = await bench.start()
+  await vi.waitFor(() => expect(bench.load.now).toBe(1))
+  bench.jobs.work()
+  const closed = vi.fn()
+  const closing = bench.jobs.close().then(closed)
+  await turns(5)
+  expect(closed).not.toHaveBeenCalled()
+  bench.gate.open()
+  await closing
+  expect(await bench.jobs.status(token)).toMatchObject({ status: 'done' })
+})
+
+test('a listener that hears of a job finds its status', async () => {
+  const bench = makeBench({ afterCreateJob() {} }, { context: { capture: () => 'who' } })
+  const seen: unknown[] = []
+  bench.jobs.on('queued', async ({ token }) => seen.push(await bench.jobs.record(token ?? '')))
+  await bench.start(1, { attempts: 5 })
+  await bench.jobs.drain()
+  expect(seen).toMatchObject([{ status: 'pending', attempts: 5, context: 'who' }])
+})
+
 describe('drain', () => {
   test('resolves at once when there is nothing to do', async () => {
     await makeBench({}).jobs.drain()

@@ -435,3 +435,16 @@ test('watches, listens and closes like any other', async () => {
   await jobs.close()
   expect(await jobs.status(second)).toMatchObject({ status: 'error', code: 'cancelled' })
 })
+
+test('more jobs than one could start by itself are run to the last', async () => {
+  const jobs = createTestJobs()
+  let runs = 0
+  const service = attachAfterJobs({ afterCreateJob: () => void runs++ }, { jobs, name: 'many' })
+  await service.executeJobs(
+    'after',
+    'create',
+    Array.from({ length: 11_000 }, (_, id) => id),
+  )
+  await jobs.drain()
+  expect(runs).toBe(11_000)
+})
