@@ -84,8 +84,9 @@ export async function openStage(port = 0): Promise<Stage> {
 }
 
 function record(requests: Request[], request: IncomingMessage, response: ServerResponse): void {
-  if (!request.url?.startsWith('/jobs/')) return
-  const entry: Request = { path: request.url, at: performance.now() }
+  // Also where no jobs are served: a test may want to see that nobody asks there.
+  if (!/\/(status|events|start|cancel)\b/.test(request.url ?? '')) return
+  const entry: Request = { path: request.url ?? '', at: performance.now() }
   requests.push(entry)
   response.once('close', () => {
     entry.endedAt = performance.now()

@@ -5,17 +5,18 @@ import { expect } from 'vitest'
 import { rejection } from '../engine/support/runtime'
 import type { Crew } from './crew'
 
-/** What `executeJob` may take at most while the server is away. */
-const ENQUEUE_LIMIT = 6_000
+/** More than `executeJob` may take while the server is away, however busy the machine is; the engine's tests prove its bound. */
+const ENQUEUE_LIMIT = 15_000
 
 /** Starts so many jobs at once, and answers how each call failed: in time, and without a flood in the log. */
 export async function failToStart(crew: Crew, count: number): Promise<AfterJobsError[]> {
+  const before = crew.logger.lines.length
   const begin = Date.now()
   const calls = Array.from({ length: count }, (_, id) => rejection(crew.start([], { id })))
   const errors = await Promise.all(calls)
   const ms = Date.now() - begin
   expect(ms).toBeLessThan(ENQUEUE_LIMIT)
-  expectCalm(crew.logger.lines, ms)
+  expectCalm(crew.logger.lines.slice(before), ms)
   for (const error of errors) expect(error).toMatchObject({ code: 'ENQUEUE_FAILED', token: expect.any(String) })
   return errors as AfterJobsError[]
 }
@@ -48,8 +49,8 @@ export async function endDuringOutage(
   )
   for (const token of tokens) await crew.happened(token, 'started')
 
-  await leave()
   const begin = Date.now()
+  await leave()
   crew.openGate('end')
   for (const token of tokens) await crew.happened(token, 'ended')
   // An outage that is worth the name.

@@ -7,12 +7,18 @@ import type { Setting } from './runtime'
 /** What a helper needs of a test that runs beside others, in order to clean up after it. */
 export type Finisher = Pick<TestContext, 'onTestFinished'>
 
+/** What a neighbour may be told; an engine leaves out what it does not know. */
+export interface NeighbourOptions extends AfterJobsOptions {
+  stalledInterval?: number
+  pollInterval?: number
+}
+
 /** Runtimes of this process that share their jobs and statuses, as those of several processes do. */
 export interface Neighbours {
   /** Makes a queue like theirs. */
   makeQueue(): JobQueue
   /** Adds a runtime whose service `bench` has these hooks; it is closed with the test. */
-  add(hooks: Hooks, options?: AfterJobsOptions & { stalledInterval?: number }): Bench
+  add(hooks: Hooks, options?: NeighbourOptions): Bench
 }
 
 /** An engine that processes share, as the suites see it that hold for each of them. */

@@ -25,7 +25,8 @@ export class WorkerProcess {
   constructor(setting: WorkerSetting) {
     this.#child = fork(SCRIPT, [JSON.stringify(setting)], {
       cwd: ROOT,
-      execArgv: ['--import', 'tsx'],
+      // What is deprecated depends on the version of Node.js, and says nothing of the worker.
+      execArgv: ['--no-deprecation', '--import', 'tsx'],
       env: { ...process.env, TSX_TSCONFIG_PATH: join(ROOT, 'tsconfig.json') },
       stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
     })

@@ -1,4 +1,11 @@
-import { createAfterJobs, JobError, type JobStatus, type ProgressReporter, withAfterJobs } from 'after-jobs'
+import {
+  createAfterJobs,
+  JobError,
+  type JobStatus,
+  memoryQueue,
+  type ProgressReporter,
+  withAfterJobs,
+} from 'after-jobs'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { AfterJobsError } from '../../src/core/errors'
 import { type Ask, FACES } from './faces'
@@ -118,7 +125,8 @@ interface Started {
 
 /** Starts a job, opens a stream of it while it is pending, and lets it run. */
 async function followJob(serve: (jobs: ReturnType<typeof createAfterJobs>) => Promise<Ask>) {
-  const jobs = createAfterJobs({ context: { capture: () => ({ user: 'zoe' }) } })
+  const queue = memoryQueue({ autoStart: false })
+  const jobs = createAfterJobs({ queue, context: { capture: () => ({ user: 'zoe' }) } })
   onTestFinished(() => jobs.close({ grace: 0 }))
   let onStart = (_: Started): void => {}
   const start = new Promise<Started>((resolve) => {
@@ -130,10 +138,11 @@ async function followJob(serve: (jobs: ReturnType<typeof createAfterJobs>) => Pr
     }
   }
   const ask = await serve(jobs)
-  const token = await new ProjectService().executeJob('after', 'create', 7, { delay: 150 })
+  const token = await new ProjectService().executeJob('after', 'create', 7)
   const live = openLive(ask, token as string)
   const seen = (matches: (status: JobStatus & { label?: string | null }) => boolean): Promise<void> =>
     vi.waitFor(() => expect(live.statuses().some(matches)).toBe(true), { timeout: 5_000 })
   await seen(({ status }) => status === 'pending')
+  jobs.work()
   return { start, seen, ended: live.ended }
 }

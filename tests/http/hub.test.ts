@@ -108,11 +108,20 @@ describe('many streams of one job', () => {
 
   test('ask authorize each, and the one that is refused holds nothing', async () => {
     const stub = createStubJobs()
-    const codes = [200, 404]
-    const handler = createJobHandler(stub.jobs, { authorize: () => codes.length === 2 && codes.pop() === 0 })
-    expect((await open(handler)).status).toBe(404)
+    const authorize = vi.fn((request: Request) => request.headers.get('x-user') === 'zoe')
+    const handler = createJobHandler(stub.jobs, { authorize })
+    const openAs = (user: string) =>
+      handler(new Request(`http://localhost/jobs/events/${RUNNING}`, { headers: { 'x-user': user } }))
+    const [allowed, refused] = await Promise.all([openAs('zoe'), openAs('eve')])
+    expect([allowed.status, refused.status]).toEqual([200, 404])
+    expect(authorize.mock.calls.map(([request]) => request.headers.get('x-user'))).toEqual(['zoe', 'eve'])
+    const live = read(allowed)
+    stub.tell(progressAt(60))
     await settle()
-    expect(stub.watch.mock.calls[0]?.[1]?.signal?.aborted).toBe(true)
+    expect(statusesIn(live.text)).toEqual([STATUSES.running, progressAt(60)])
+    await live.leave()
+    await settle()
+    expect(stub.watch.mock.calls.map(([, options]) => options?.signal?.aborted)).toEqual([true])
     expect(vi.getTimerCount()).toBe(0)
   })
 })

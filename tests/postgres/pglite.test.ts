@@ -5,10 +5,10 @@ import { cacheConformance } from 'after-jobs/testing'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { lockFolder } from '../../src/postgres/folder-lock'
 import { HOUR, newRecord, newToken, store } from '../../src/testing/cache-fixtures'
+import { testRules } from '../core/cache-rules'
 import { until } from '../crew/until'
 import { rejection } from '../engine/support/runtime'
 import { CacheProcess } from './support/cache-process'
-import { testRules } from './support/rules'
 import { makeFolder, makeName } from './support/suite'
 
 /** To make a database takes seconds, and blocks the process. */

@@ -45,7 +45,7 @@ describeWithRedis('a message forged into the queue', {}, () => {
     const short = token.slice(0, 8)
     expect(complaints(worker)).toMatchObject([{ fields: { token: short }, message: 'a malformed message was refused' }])
     expect(worker.logger.print().length).toBeLessThan(3_000)
-    expect(await web.jobs.health()).toMatchObject({ waiting: 0, active: 0 })
+    await eventually(async () => expect(await web.jobs.health()).toMatchObject({ waiting: 0, active: 0 }))
   })
 
   test.for(Object.keys(STRANGE))('that names %s is left to others', async (name, context) => {
@@ -70,7 +70,7 @@ describeWithRedis('a message forged into the queue', {}, () => {
     expect(await web.jobs.status(token)).toMatchObject({ ...REFUSED, token })
     expect(spies.afterCreateJob).not.toHaveBeenCalled()
     expect(complaints(worker)).toMatchObject([{ fields: { token: token.slice(0, 8) } }])
-    expect(await web.jobs.health()).toMatchObject({ waiting: 0, active: 0 })
+    await eventually(async () => expect(await web.jobs.health()).toMatchObject({ waiting: 0, active: 0 }))
   })
 
   test.for(['opts', 'progress'])('whose %s not even BullMQ can read stops no worker', async (field, context) => {

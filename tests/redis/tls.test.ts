@@ -1,10 +1,9 @@
 import { execFileSync, spawnSync } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { findFreePort } from '../crew/free-port'
 import type { Finisher } from '../crew/shared-engine'
 import { live } from './support/life'
 import { describeWithServer, openServer } from './support/suite'
@@ -36,12 +35,4 @@ async function openTlsServer({ onTestFinished }: Finisher): Promise<{ url: strin
   const directives = { port: '0', 'tls-port': String(port), 'tls-auth-clients': 'no', ...files }
   await openServer({ onTestFinished }, { directives })
   return { url: `rediss://127.0.0.1:${port}`, certificate }
-}
-
-async function findFreePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const { port } = probe.address() as AddressInfo
-  probe.close()
-  return port
 }

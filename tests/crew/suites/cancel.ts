@@ -1,9 +1,14 @@
 import { expect, test, vi } from 'vitest'
-import { aborted, makeGate } from '../../engine/support/runtime'
-import { eventually, type Finisher, type Neighbours, type SharedEngine } from '../shared-engine'
+import { aborted, type Bench, makeGate } from '../../engine/support/runtime'
+import { eventually, type Finisher, type NeighbourOptions, type Neighbours, type SharedEngine } from '../shared-engine'
 
 const DAY = 86_400_000
+/** Longer than any test: what a worker learns in spite of it, it was told. */
+const SELDOM = 60_000
 const CANCELLED = { status: 'error', code: 'cancelled', message: 'The job was cancelled' }
+
+/** So often did a runtime learn from its cache that a job is no longer its own. */
+const refusals = ({ cache }: Bench) => cache.calls.write - cache.writes.length
 
 /** Proves what a cancellation does from another process than the one that works. */
 export function testCancel(engine: SharedEngine): void {
@@ -11,7 +16,7 @@ export function testCancel(engine: SharedEngine): void {
     const place = engine.use()
 
     /** A service whose hook and compensation are recorded; the hook is to be cancelled or to wait for its gate. */
-    function openWorker(neighbours: Neighbours) {
+    function openWorker(neighbours: Neighbours, options: NeighbourOptions = {}) {
       const gate = makeGate()
       const story: string[] = []
       const hook = vi.fn(async (_id, _token, progress) => {
@@ -22,14 +27,14 @@ export function testCancel(engine: SharedEngine): void {
         story.push('ended')
       })
       const failed = vi.fn((_id, _token, error) => void story.push(`compensated: ${error.message}`))
-      const bench = neighbours.add({ afterCreateJob: hook, afterCreateJobFailed: failed })
+      const bench = neighbours.add({ afterCreateJob: hook, afterCreateJobFailed: failed }, options)
       return { ...bench, gate, story, hook, failed }
     }
 
-    function openThree(context: Finisher) {
+    function openThree(context: Finisher, options?: NeighbourOptions) {
       const neighbours = place.openNeighbours(context)
       const web = neighbours.add({ afterCreateJob() {}, afterCreateJobFailed: vi.fn() })
-      return { neighbours, web, other: neighbours.add({}), worker: openWorker(neighbours) }
+      return { neighbours, web, other: neighbours.add({}), worker: openWorker(neighbours, options) }
     }
 
     const COMPENSATED = ['compensated: The job was cancelled']
@@ -66,13 +71,11 @@ export function testCancel(engine: SharedEngine): void {
     )
 
     test('of a job that is due tomorrow: a worker compensates now', async (context) => {
-      const { web, other, worker } = openThree(context)
+      const { web, other, worker } = openThree(context, { pollInterval: SELDOM })
       worker.jobs.work()
       const token = await web.start(1, { delay: DAY })
-      const begin = Date.now()
       expect(await other.jobs.cancel(token)).toBe(true)
       await eventually(() => expect(worker.story).toEqual(COMPENSATED))
-      expect(Date.now() - begin).toBeLessThan(2_000)
       expect(await web.jobs.health()).toMatchObject({ waiting: 0 })
     })
 
@@ -96,12 +99,12 @@ export function testCancel(engine: SharedEngine): void {
       worker.jobs.work()
       const token = await web.start(1, { attempts: 3 })
       await eventually(() => expect(worker.story).toEqual(['started']))
-      const begin = Date.now()
+      const before = refusals(worker)
       expect(await other.jobs.cancel(token)).toBe(true)
       const end = await web.jobs.status(token)
       expect(end).toMatchObject({ ...CANCELLED, attempt: 1 })
       await eventually(() => expect(worker.story).toEqual(['started', 'aborted: The job was cancelled']))
-      expect(Date.now() - begin).toBeLessThan(1_000)
+      expect(refusals(worker)).toBe(before)
       worker.gate.open()
       await worker.jobs.drain()
       expect(worker.story.slice(2)).toEqual(['ended', ...COMPENSATED])
@@ -130,15 +133,16 @@ export function testCancel(engine: SharedEngine): void {
     })
 
     test('is heard again after the connection for announcements has broken', async (context) => {
-      const { neighbours, web, other, worker } = openThree(context)
+      // Often, its lock would be renewed on the connection that is to be cut.
+      const { neighbours, web, other, worker } = openThree(context, { stalledInterval: SELDOM })
       worker.jobs.work()
       const token = await web.start()
       await eventually(() => expect(worker.story).toEqual(['started']))
       await place.cutAnnouncements(context, neighbours)
-      const begin = Date.now()
+      const before = refusals(worker)
       expect(await other.jobs.cancel(token)).toBe(true)
       await eventually(() => expect(worker.story).toHaveLength(2))
-      expect(Date.now() - begin).toBeLessThan(1_000)
+      expect(refusals(worker)).toBe(before)
       worker.gate.open()
     })
 
@@ -150,10 +154,12 @@ export function testCancel(engine: SharedEngine): void {
       worker.jobs.work()
       const token = await web.start()
       await eventually(() => expect(worker.story).toEqual(['started']))
+      const before = refusals(worker)
       expect(await other.jobs.cancel(token)).toBe(true)
       expect(other.logger.print()).toContain('could not be announced')
       expect(await web.jobs.status(token)).toMatchObject(CANCELLED)
       await eventually(() => expect(worker.story).toHaveLength(2))
+      expect(refusals(worker)).toBe(before + 1)
       worker.gate.open()
       await worker.jobs.drain()
       expect(worker.story.slice(2)).toEqual(['ended', ...COMPENSATED])

@@ -33,16 +33,18 @@ export function testDedupe(engine: SharedEngine): void {
     })
 
     test('is free once its job has started, though that runs on and is tried again', async (context) => {
-      const gate = makeGate()
+      const [begun, gate] = [makeGate(), makeGate()]
       const { web, other, worker } = openThree(context, {
         async afterCreateJob(id, _token, _progress, { attempt }) {
+          begun.open()
           if (id === 1) await gate.opened
           if (id === 1 && attempt === 1) throw new Error('again')
         },
       })
       const first = await web.start(1, { ...KEY, attempts: 2, backoff: { type: 'fixed', delay: 3_600_000 } })
       worker.jobs.work({ concurrency: 2 })
-      await eventually(async () => expect(await web.jobs.status(first)).toMatchObject({ status: 'running' }))
+      await begun.opened
+      expect(await web.jobs.status(first)).toMatchObject({ status: 'running' })
       const second = await other.start(2, KEY)
       expect(second).not.toBe(first)
       expect(await web.jobs.settled(second)).toMatchObject({ status: 'done' })

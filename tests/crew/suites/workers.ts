@@ -127,7 +127,8 @@ export function testWorkers(engine: SharedEngine): void {
         successor.jobs.work()
         const end = { status: 'done', result: 1, attempt: 1, attempts: 1 }
         expect(await web.jobs.settled(token)).toMatchObject(end)
-        expect(await web.jobs.health()).toMatchObject({ waiting: 0, active: 0, workers: 1 })
+        const idle = { waiting: 0, active: 0, workers: 1 }
+        await eventually(async () => expect(await web.jobs.health()).toMatchObject(idle))
         expect(failed).not.toHaveBeenCalled()
       },
     )

@@ -31,9 +31,14 @@ async function cutAnnouncements(
     const { rows } = await client.query(`SELECT pid FROM pg_stat_activity WHERE query = $1`, [`LISTEN "${channel}"`])
     return rows.map(({ pid }) => pid as number)
   }
-  const cut = await listening()
-  expect(cut).toHaveLength(1)
-  await client.query('SELECT pg_terminate_backend($1)', cut)
-  // One that is cut is there for a moment longer.
-  await eventually(async () => expect((await listening()).filter((pid) => pid !== cut[0])).toHaveLength(1))
+  const findOther = (known?: number) =>
+    eventually(async () => {
+      // One that is cut is there for a moment longer.
+      const others = (await listening()).filter((pid) => pid !== known)
+      expect(others).toHaveLength(1)
+      return others[0]
+    })
+  const cut = await findOther()
+  await client.query('SELECT pg_terminate_backend($1)', [cut])
+  await findOther(cut)
 }

@@ -1,6 +1,7 @@
 import { type ChildProcess, execFile, execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { chownSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -23,6 +24,9 @@ const USUAL_PLACE = '/usr/lib/postgresql'
 const SERVANTS = ['postgres', 'nobody']
 /** The longest that a server may take to recover and to listen. */
 const START_LIMIT = 30_000
+
+/** Processes of the server may still be at it when its folder is removed. */
+const REMOVAL = { recursive: true, force: true, maxRetries: 5, retryDelay: 100 }
 
 /** Servers that have a process or a folder. */
 const servers = new Set<PostgresServer>()
@@ -71,9 +75,9 @@ export class PostgresServer {
     servers.add(this)
     const { uid, gid } = this.#identity
     if (uid !== undefined && gid !== undefined) chownSync(this.#folder, uid, gid)
-    this.#port = await findFreePort()
     const form = ['-D', this.#data, '-U', 'postgres', '--auth=trust', '-N', '-E', 'UTF8', '--locale=C']
     await promisify(execFile)(join(binaries ?? '', 'initdb'), form, { ...this.#identity, cwd: this.#folder })
+    this.#port = await findFreePort()
     await this.#launch()
     return this
   }
@@ -130,7 +134,9 @@ export class PostgresServer {
   /** Ends it and removes its folder. May be called twice. */
   async close(): Promise<void> {
     await this.kill()
-    this.discard()
+    // Not at once: a neighbour in this process may be measuring time.
+    if (this.#folder !== undefined) await rm(this.#folder, REMOVAL)
+    servers.delete(this)
   }
 
   /** Does at once what can be done at once: for the end of this process. */
@@ -138,8 +144,7 @@ export class PostgresServer {
     const children = this.#children()
     this.#process?.kill('SIGKILL')
     for (const child of children) signal(child, 'SIGKILL')
-    const retries = { maxRetries: 5, retryDelay: 100 }
-    if (this.#folder !== undefined) rmSync(this.#folder, { recursive: true, force: true, ...retries })
+    if (this.#folder !== undefined) rmSync(this.#folder, REMOVAL)
     servers.delete(this)
   }
 

@@ -20,7 +20,7 @@ export function openNeighbours({ onTestFinished }: Finisher, redis: RedisPlace):
     prefix,
     queuePrefix,
     makeQueue: () => makeQueue(),
-    add(hooks, { stalledInterval, ...options } = {}) {
+    add(hooks, { stalledInterval, pollInterval: _, ...options } = {}) {
       const queue = makeQueue(stalledInterval)
       const bench = makeBench(hooks, { queue, cache: redisCache({ url: redis.url, prefix }), ...options })
       bench.jobs.register('bench', () => bench.service)
