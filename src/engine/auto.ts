@@ -64,7 +64,7 @@ export class AutoStart {
     if (known !== undefined) return known
     const prototype: object = Object.create(leaf)
     for (const action of this.#actions) {
-      if (isFunction(findValue(leaf, action.name))) this.#define(prototype, action, leaf, false)
+      if (isFunction(findProperty(leaf, action.name)?.value)) this.#define(prototype, action, leaf, false)
     }
     this.#prototypes.set(leaf, prototype)
     this.#installed.add(prototype)
@@ -119,16 +119,14 @@ export class AutoStart {
 
   /** Warns of what auto names in vain, once an instance is complete. */
   #checkMethods(instance: object): void {
-    if (!this.#installed.has(Object.getPrototypeOf(instance))) return
     for (const { name } of this.#actions) {
-      const value: unknown = Reflect.get(instance, name)
+      const found = findProperty(instance, name)
       // A field is enumerable; a spy has the form of the method that it stands for, and calls it.
-      const isMethod = Object.getOwnPropertyDescriptor(instance, name)?.enumerable === false
-      if (!isFunction(value)) this.#warnOfMissing(instance, name)
-      else if (!isMethod && !this.#methods.has(value)) {
+      const isField = found?.enumerable && isFunction(found.value) && !this.#methods.has(found.value)
+      if (isField || found?.get) {
         const message = `auto: ${displayName(instance)}.${name} is a field or a getter, so that no job starts by itself. Write it as a method: async ${name}(…) { … }.`
         this.#warn(name, message)
-      }
+      } else if (!isFunction(found?.value)) this.#warnOfMissing(instance, name)
     }
   }
 
@@ -145,10 +143,10 @@ export class AutoStart {
 }
 
 /** Finds what an object or its prototypes hold under a name. A getter is not asked: it may need what is not there yet. */
-function findValue(object: object | null, name: string): unknown {
-  if (object === null) return undefined
-  const own = Object.getOwnPropertyDescriptor(object, name)
-  return own === undefined ? findValue(Object.getPrototypeOf(object), name) : own.value
+function findProperty(object: object | null, name: string): PropertyDescriptor | undefined {
+  return object === null
+    ? undefined
+    : (Object.getOwnPropertyDescriptor(object, name) ?? findProperty(Object.getPrototypeOf(object), name))
 }
 
 function readActions(auto: Auto): Action[] {

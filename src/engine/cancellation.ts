@@ -85,7 +85,9 @@ export class Cancellation {
 
   /** Aborts the run of a cancelled job, where it is one of this process. */
   abortRun(token: string): Run | undefined {
-    const run = [...this.#parts.runner.running].findLast((each) => each.token === token)
+    let run: Run | undefined
+    // The newest of them, where there are several.
+    for (const each of this.#parts.runner.running) if (each.token === token) run = each
     run?.abort('cancelled', new JobError(CANCELLED.message))
     return run
   }

@@ -131,10 +131,12 @@ export class Gatherer<I extends { readonly token: string }, O> {
 
   /** What the database refuses must not take others with it. */
   async #runApart(batch: readonly Waiting<I, O>[]): Promise<void> {
-    if (this.#lanes > 1) return void (await Promise.all(batch.map((one) => this.#run([one]))))
+    const open = [...batch]
+    this.#rejectLate(open)
+    if (this.#lanes > 1) return void (await Promise.all(open.map((one) => this.#run([one]))))
     // By halves, because one after the other would take too long.
-    const middle = Math.ceil(batch.length / 2)
-    for (const half of [batch.slice(0, middle), batch.slice(middle)]) {
+    const middle = Math.ceil(open.length / 2)
+    for (const half of [open.slice(0, middle), open.slice(middle)]) {
       this.#rejectLate(half)
       if (half.length > 0) await this.#run(half)
     }

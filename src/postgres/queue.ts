@@ -1,7 +1,7 @@
 import { AfterJobsError } from '../core/errors'
 import type { JobEnvelope } from '../core/job'
 import { CANCELLED } from '../core/status'
-import { settlesWithin, sleep, withTimeLimit } from '../core/timer'
+import { MAX_TIMER, settlesWithin, sleep, withTimeLimit } from '../core/timer'
 import type { JobConsumer, JobLookup, JobQueue, JobRun, QueueHealth, QueueListener } from '../ports/queue'
 import { Consumer } from './consumer'
 import type { Database, Listening } from './database-port'
@@ -56,8 +56,9 @@ export function postgresQueue(
     ...{ engine: undefined, isOpen: false, hearing: undefined, isClosed: false },
   }
   const add = (envelopes: readonly JobEnvelope[], limit: number) => addInTime(state, envelopes, limit)
-  // In a single lane, so that jobs keep their order.
-  const inbox = new Gatherer<JobEnvelope, string>(QUERY_LIMIT, add, { mayRepeat: true, lanes: 1 })
+  // In a single lane, so that jobs keep their order. An embedded database waits for the application's own transactions.
+  const limit = isEmbedded(state) ? MAX_TIMER : QUERY_LIMIT
+  const inbox = new Gatherer<JobEnvelope, string>(limit, add, { mayRepeat: true, lanes: 1 })
   return {
     isShared: true,
     autoStart: false,
@@ -158,7 +159,10 @@ function heed(state: State, error: unknown): boolean {
 function addInTime(state: State, envelopes: readonly JobEnvelope[], limit: number): Promise<string[]> {
   const end = performance.now() + limit
   return heeding(state, async () => {
-    const engine = await ready(state, limit)
+    // One that cannot be opened refuses no statement, of which the jobs could be told apart.
+    const engine = await ready(state, limit).catch((error) => {
+      throw unavailable(error)
+    })
     // All that it takes shares the time of those who wait for it.
     const ask: Ask = (text, values) => engine.query(text, values, timeLeft(end))
     return addJobs(engine, ask, envelopes, state.settings.pollInterval)

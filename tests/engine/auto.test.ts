@@ -832,3 +832,32 @@ test('a getter is left as it is, with one warning', async () => {
     expect.stringMatching(/Getting\.save is a field or a getter.*Write it as a method/),
   ])
 })
+
+test.each<[string, (this: object) => unknown]>([
+  [
+    'puts its value on the instance',
+    function (this: object) {
+      const value = async () => ({ id: 1 })
+      Object.defineProperty(this, 'save', { value })
+      return value
+    },
+  ],
+  [
+    'throws until the service is complete',
+    () => {
+      throw new Error('too early')
+    },
+  ],
+])('a getter that %s is not asked, and warned of', async (_, get) => {
+  const { jobs, logger } = makeBench()
+  class Base {
+    afterSaveJob() {}
+  }
+  Object.defineProperty(Base.prototype, 'save', { get })
+  ;new (withAfterJobs(Base, { jobs, auto: ['save', 'load'] }))()
+  await Promise.resolve()
+  expect(warnings(logger)).toEqual([
+    expect.stringMatching(/Base\.save is a field or a getter/),
+    expect.stringMatching(/'load', which Base does not have/),
+  ])
+})
