@@ -70,7 +70,7 @@ describeInChromium('a watch in a browser', (tabs) => {
     expect((last?.at ?? 0) - (previous?.at ?? 0)).toBeGreaterThan(4800)
     const shownAt = performance.now()
     await tab.show()
-    await vi.waitFor(() => expect(requestsFor(task.token).at(-1)?.at).toBeGreaterThan(shownAt), 4000)
+    await vi.waitFor(() => expect(requestsFor(task.token).at(-1)?.at).toBeGreaterThan(shownAt), 2000)
   })
 
   test.for([UNKNOWN, 'no-token'])('says that a token does not exist: %s', async (token, context) => {

@@ -1,11 +1,13 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { type JobChange, type JobRecord, transition } from '../../src/core/status'
+import { RecordStore } from '../../src/engine/record-store'
 import type { JobCache } from '../../src/ports/cache'
 import { changes, changesByWriter } from './status-changes'
 import { expectRules, isAllowed } from './status-rules'
 
 const PATIENT = { timeout: 120_000 }
+const LIVES = { ttl: 3_600_000, liveTtl: 3_600_000 }
 
 /** A change that was stored: over what, and as what. */
 interface Stored {
@@ -65,13 +67,14 @@ async function applyAll(cache: JobCache, token: string, list: readonly JobChange
   return stored
 }
 
-/** Reads, asks the rules, compares and sets, and begins again when another writer was faster. */
+/** As the engine applies a change, and begins again when another writer was faster; but says over what it was stored. */
 async function apply(cache: JobCache, token: string, change: JobChange): Promise<Stored[]> {
+  const store = new RecordStore(cache, LIVES, () => {})
   for (let race = 0; race < 100; race++) {
-    const before = await cache.read(token)
-    const after = transition(before, change)
-    if (after === undefined) return []
-    if (await cache.write(token, after, 3_600_000)) return [{ before, change, after }]
+    const before = await store.read(token)
+    const applied = await store.applyOnce(token, change, before)
+    if (applied === undefined) continue
+    return applied.isStored && applied.record ? [{ before, change, after: applied.record }] : []
   }
   throw new Error(`The cache refused '${change.type}' 100 times, more often than the other writers can have won.`)
 }

@@ -25,8 +25,7 @@ export class WorkerProcess {
   constructor(setting: WorkerSetting) {
     this.#child = fork(SCRIPT, [JSON.stringify(setting)], {
       cwd: ROOT,
-      // What is deprecated depends on the version of Node.js, and says nothing of the worker.
-      execArgv: ['--no-deprecation', '--import', 'tsx'],
+      execArgv: ['--import', 'tsx'],
       env: { ...process.env, TSX_TSCONFIG_PATH: join(ROOT, 'tsconfig.json') },
       stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
     })

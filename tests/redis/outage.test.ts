@@ -24,9 +24,7 @@ const IMPATIENT = 1_000
 // What a library prints past the logger is a flood, too.
 const complaint = vi.spyOn(console, 'error')
 const warnings: Error[] = []
-// Those of Node.js itself depend on its version, and come once.
-const OF_NODE = ['DeprecationWarning', 'ExperimentalWarning']
-process.on('warning', (warning) => void (OF_NODE.includes(warning.name) || warnings.push(warning)))
+process.on('warning', (warning) => warnings.push(warning))
 
 afterAll(() => {
   expect(complaint).not.toHaveBeenCalled()
