@@ -45,7 +45,7 @@ export interface JobContext<P = unknown, C = JsonValue | undefined> {
   readonly payload: P
   /** What the runtime's `context.capture()` kept from the caller. */
   readonly context: C
-  /** The number of this attempt, 1 for the first; 0 where a job is compensated for that has never started. */
+  /** The number of this attempt, 1 for the first; 0 if none has begun. */
   readonly attempt: number
   readonly attempts: number
   /** The token of the job inside which this one was started. */

@@ -117,7 +117,7 @@ export interface AfterJobs {
   runNext(): Promise<boolean>
 
   /**
-   * Resolves when this process has nothing waiting or active; of a queue that processes share, when the whole queue has not.
+   * Resolves when nothing waits or runs here; on a queue that processes share, anywhere.
    *
    * @throws AfterJobsError `NO_WORKER` at once if nothing consumes; the signal's reason when it aborts.
    */
