@@ -7,7 +7,7 @@ export interface Link<T extends Link<T>> {
 
 /**
  * A list that each of its members can leave in constant time. A member stands in one chain at most. For what comes and goes with
- * each job it costs V8 half of what a Map does, whose tables keep what they once held until the next major collection.
+ * each job it is cheaper than a Map, whose old tables keep what they once held until V8's next major collection.
  */
 export class Chain<T extends Link<T>> {
   #first: T | undefined

@@ -10,8 +10,9 @@ import { type ImmediateRun, makeRun, type Runner } from './runner'
 const DEFAULT_GRACE = 10_000
 /** How long a hook whose signal was aborted may take to end by itself before its job is handed back without it. */
 const ABORT_GRACE = 500
-/** The longest pause between two questions whether a queue that processes share is empty. */
-const DRAIN_PAUSE = 500
+/** The shortest and the longest pause between two questions whether a queue that processes share is empty. */
+const DRAIN_LEAST = 25
+const DRAIN_MOST = 500
 /** How long the end of what was handed back may take to be stored. */
 const HAND_BACK_LIMIT = 3_000
 
@@ -94,8 +95,10 @@ export class Workers {
         const askedAt = performance.now()
         const { waiting, active } = await this.#queue.health()
         if (waiting + active + this.#background.size === 0) return
-        // A database takes its time to count a million jobs, and is not to be kept busy with that.
-        await (isShared ? settlesWithin(rung, Math.min(DRAIN_PAUSE, 25 + 9 * (performance.now() - askedAt))) : rung)
+        // A database takes its time to count a million jobs, and is to be kept busy a tenth of the time where that can be waited for.
+        await (isShared
+          ? settlesWithin(rung, Math.min(DRAIN_MOST, DRAIN_LEAST + 9 * (performance.now() - askedAt)))
+          : rung)
       }
     } finally {
       wake()

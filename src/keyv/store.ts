@@ -1,3 +1,4 @@
+import { isObject } from '../core/json'
 import type { KeyvLike, KeyvLikeEntry } from './keyv-like'
 
 /** A Keyv whose failures are failures: no call answers "nothing there" or "kept" unless the store said so. */
@@ -51,6 +52,6 @@ function refuseFalse(answers: readonly unknown[]): void {
 
 /** Tells whether a store has a method of this name. */
 export function can(store: unknown, method: string): boolean {
-  if (typeof store !== 'object' || store === null) return false
+  if (!isObject(store)) return false
   return typeof (store as Record<string, unknown>)[method] === 'function'
 }

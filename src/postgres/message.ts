@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { dedupeKey, type JobEnvelope } from '../core/job'
+import { isObject } from '../core/json'
 import { isJobErrorCode, type JobOutcome, UNEXPECTED_FAILURE } from '../core/status'
 
 /** What `jsonb` refuses, though JSON has it: the character 0, and halves of surrogate pairs. */
@@ -50,7 +51,7 @@ export function toOutput(outcome: JobOutcome): unknown {
 /** Reads how a job ended; `undefined` for what no worker of ours wrote. */
 export function toOutcome(text: string | null): JobOutcome | undefined {
   const output = readJsonb(text)
-  if (typeof output !== 'object' || output === null || !('status' in output)) return undefined
+  if (!isObject(output) || !('status' in output)) return undefined
   if (output.status === 'done') return output as JobOutcome
   const { code, message } = output as { code?: unknown; message?: unknown }
   const isOurs = output.status === 'error' && isJobErrorCode(code)

@@ -1,4 +1,5 @@
 import { AfterJobsError } from '../core/errors'
+import { isObject } from '../core/json'
 import { isRecord } from '../core/record'
 import type { JobRecord } from '../core/status'
 import { shortToken } from '../core/token'
@@ -52,7 +53,7 @@ function toTtl(ttl: number): number {
 /** Reads a record out of its row. @throws AfterJobsError `CACHE_UNAVAILABLE` for anything else: taken for missing, it would be overwritten. */
 export function fromRow(token: string, row: Omit<StatusRow, 'token'>): JobRecord {
   const record = JSON.parse(row.rest) as Record<string, unknown> | null
-  if (typeof record === 'object' && record !== null) {
+  if (isObject(record)) {
     // One by one, because every status is read this way, and to spread a row costs several times as much.
     for (const name of COLUMNS) record[name] = row[name]
     if (isRecord(record)) return record

@@ -1,5 +1,6 @@
 import { invalidOption } from '../core/errors'
 import { checkNames, show } from '../core/job'
+import { isObject } from '../core/json'
 import { type DatabaseSource, isPostgresUrl } from './database'
 
 type Kind = 'url' | 'pool' | 'boss' | 'pglite'
@@ -28,7 +29,7 @@ export function readOptions<O extends object>(
   const options = typeof target === 'string' ? { url: target } : isPool(target) ? { pool: target } : target
   const expected = `a URL like 'postgres://localhost:5432/app', a pg.Pool, or one of ${kinds.map((kind) => `{ ${kind} }`).join(', ')}`
   const refuse = (got: string) => invalidOption(`${who} got ${got}; expected ${expected}.`)
-  if (typeof options !== 'object' || options === null) throw refuse(show(options))
+  if (!isObject(options)) throw refuse(show(options))
   checkNames(who, options, [...kinds, ...others])
   const given = kinds.filter((kind) => Reflect.get(options, kind) !== undefined)
   const [kind] = given
@@ -51,7 +52,5 @@ function isPool(value: unknown): boolean {
 }
 
 function hasMethods(value: unknown, ...names: readonly string[]): boolean {
-  return (
-    typeof value === 'object' && value !== null && names.every((name) => typeof Reflect.get(value, name) === 'function')
-  )
+  return isObject(value) && names.every((name) => typeof Reflect.get(value, name) === 'function')
 }

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { invalidOption } from '../core/errors'
 import { checkNames, checkTtl, wrongOption } from '../core/job'
+import { isObject } from '../core/json'
 import type { JobRecord } from '../core/status'
 import { withTimeLimit } from '../core/timer'
 import { shortToken } from '../core/token'
@@ -122,6 +123,6 @@ function readOptions(target: string | KeyvRedisLike | RedisCacheOptions) {
 }
 
 function isKeyvRedis(value: unknown): value is KeyvRedisLike {
-  const isOne = typeof value === 'object' && value !== null && !Object.hasOwn(value, 'client') && 'client' in value
+  const isOne = isObject(value) && !Object.hasOwn(value, 'client') && 'client' in value
   return isOne && typeof (value as { hGetAll?: unknown }).hGetAll !== 'function'
 }

@@ -1,4 +1,5 @@
 import { dedupeKey, type JobEnvelope } from '../core/job'
+import { isObject } from '../core/json'
 import { CANCELLED, isJobErrorCode, type JobOutcome, UNEXPECTED_FAILURE } from '../core/status'
 
 /** BullMQ runs lower priorities first, from 1 on; 0 would overtake them all. */
@@ -46,7 +47,7 @@ export function endOf(data: unknown): JobOutcome | undefined {
 }
 
 function toFields(data: unknown): object {
-  return typeof data === 'object' && data !== null ? data : {}
+  return isObject(data) ? data : {}
 }
 
 /** Writes down why a job failed, for BullMQ and whoever looks into it. What was not meant for users stays out of the queue. */
@@ -58,6 +59,6 @@ export function toReason({ code, message }: JobOutcome & { status: 'error' }): s
 export function toOutcome(returned: unknown, reason: string | undefined): JobOutcome | undefined {
   const [, code, message] = /^(\w+): (.*)$/s.exec(reason ?? '') ?? []
   if (isJobErrorCode(code)) return { status: 'error', code, message: message ?? '' }
-  const isOurs = typeof returned === 'object' && returned !== null && 'status' in returned && returned.status === 'done'
+  const isOurs = isObject(returned) && 'status' in returned && returned.status === 'done'
   return isOurs ? (returned as JobOutcome) : undefined
 }

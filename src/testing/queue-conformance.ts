@@ -5,8 +5,6 @@ import { type ConformanceTools, until } from './conformance'
 
 const DONE: JobOutcome = { status: 'done', result: null }
 const COMPLETED: JobAnswer = { type: 'completed', outcome: DONE }
-/** As many milliseconds as a slow machine may need to run some jobs one after the other. */
-const DRAIN_LIMIT = 15_000
 
 interface Delivered {
   envelope: JobEnvelope
@@ -306,7 +304,7 @@ function untilEmpty(queue: JobQueue): Promise<void> {
   return until(async () => {
     const { waiting, active } = await queue.health()
     return waiting + active === 0
-  }, DRAIN_LIMIT)
+  })
 }
 
 function makeGate(): { opened: Promise<void>; open: () => void } {

@@ -134,7 +134,7 @@ describeInChromium('<job-progress>', (tabs) => {
     expect(asked(first.token)).toBe(before)
     expect(stage.requests.filter(({ path }) => path.startsWith('/elsewhere'))).toEqual([])
     await bar.evaluate((element) => element.removeAttribute('token'))
-    await vi.waitFor(async () => expect(await bar.getAttribute('state')).toBeNull(), 5000)
+    await vi.waitFor(async () => expect(await bar.getAttribute('state')).toBeNull())
   })
 
   test('asks no more once it is removed, and goes on where it is put back', async (context) => {

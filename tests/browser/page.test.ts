@@ -51,10 +51,10 @@ describeInChromium('the page of the example', (tabs) => {
     await page.getByRole('button', { name: 'Cancel the import of Japan' }).waitFor()
     await page.keyboard.press('Tab')
     const focused = () => page.evaluate(() => document.activeElement?.getAttribute('aria-label'))
-    await expect.poll(focused, { timeout: 10_000 }).toBe('Cancel the import of Japan')
+    await expect.poll(focused).toBe('Cancel the import of Japan')
     await page.keyboard.press('Enter')
     await page.locator('job-progress[state=error]').getByText('cancelled').waitFor()
-    await expect.poll(focused, { timeout: 10_000 }).toBe('Remove the import of Japan')
+    await expect.poll(focused).toBe('Remove the import of Japan')
   })
 
   test('goes on after a reload in mid-job', async (context) => {

@@ -94,3 +94,13 @@ test('a queue that is closed before its worker could begin listens to nothing', 
   expect(onTrouble).not.toHaveBeenCalled()
   expect(statements).toEqual([])
 })
+
+test('a queue that cannot be opened is tried once for all jobs of a moment, and each hears why', async () => {
+  const { boss, getQueue } = makeBoss()
+  getQueue.mockRejectedValue(Object.assign(new Error('password authentication failed'), { code: '28P01' }))
+  const queue = postgresQueue({ boss })
+  const calls = Array.from({ length: 20 }, () => queue.enqueue(makeEnvelope()))
+  for (const call of calls) await expect(call).rejects.toThrow('password authentication failed')
+  expect(getQueue).toHaveBeenCalledTimes(1)
+  await queue.close()
+})

@@ -87,7 +87,7 @@ describeWithPostgres('a database', OPTIONS, () => {
     const answers = [1, 2, 3].map((number) => listening.query?.('SELECT $1::int AS number', [number]))
     expect(await Promise.all(answers)).toEqual([[{ number: 1 }], [{ number: 2 }], [{ number: 3 }]])
     expect(await refused).toMatchObject({ code: '22012' })
-    expect(warnings.filter((message) => message.includes('client.query()'))).toEqual([])
+    expect(warnings).toEqual([])
   })
 
   test('shares its connections with others at the same URL, and closes with the last of them', async (context) => {

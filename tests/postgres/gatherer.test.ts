@@ -127,6 +127,33 @@ test('a call that had little time left takes none from those that go with it', a
   expect(ends.slice(3)).toEqual(['fresh!'])
 })
 
+test('a call that was told it came too late is not carried out when its statement is refused and taken apart', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
+  onTestFinished(() => void vi.useRealTimers())
+  const sent: string[][] = []
+  const refusals: (() => void)[] = []
+  const gatherer = new Gatherer<Item, string>(LIMIT, (items) => {
+    sent.push(items.map(({ token }) => token))
+    return new Promise((_, reject) => refusals.push(() => reject(Object.assign(new Error('no'), { code: '22P02' }))))
+  })
+  const nextTurn = () => new Promise((resolve) => setImmediate(resolve))
+  const add = async (token: string, then: number) => {
+    gatherer.add({ token }).catch(() => {})
+    await nextTurn()
+    await vi.advanceTimersByTimeAsync(then)
+  }
+  await add('one', 0)
+  await add('two', 0)
+  await add('old', 1_900)
+  await add('fresh', 0)
+  refusals[0]?.()
+  await nextTurn()
+  await vi.advanceTimersByTimeAsync(200)
+  refusals[2]?.()
+  await nextTurn()
+  expect(sent).toEqual([['one'], ['two'], ['old', 'fresh'], ['fresh']])
+})
+
 test('calls that wait keep no process alive: the statement under way does', async () => {
   const timers = vi.spyOn(globalThis, 'setTimeout')
   onTestFinished(() => timers.mockRestore())

@@ -7,7 +7,7 @@ import { Kysely, PostgresDialect } from 'kysely'
 import { Client, Pool, type PoolClient } from 'pg'
 import { DataSource } from 'typeorm'
 import { afterAll, describe, expect, test, vi } from 'vitest'
-import { eventually, type Finisher } from '../crew/shared-engine'
+import type { Finisher } from '../crew/shared-engine'
 import { makeBench, rejection } from '../engine/support/runtime'
 import { distantCache } from '../engine/support/spies'
 import { makeEnvelope } from '../engine/support/stub-queue'
@@ -141,7 +141,7 @@ describeWithPostgres('jobs in the transaction of', {}, () => {
         expect(await joined(queue).enqueueMany(envelopes, db, LIMIT)).toEqual(envelopes.map(({ token }) => token))
         expect(await states(queue, envelopes)).toEqual(['absent', 'absent'])
       })
-      await eventually(() => expect(run).toHaveBeenCalledTimes(2))
+      await vi.waitFor(() => expect(run).toHaveBeenCalledTimes(2))
       expect(run.mock.calls.map(([envelope]: unknown[]) => envelope)).toEqual(envelopes)
       await consumer.close()
     })
