@@ -1,7 +1,6 @@
 import { createRequire } from 'node:module'
 import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { isObject } from '../core/json'
 import type { AfterJobs } from '../core/runtime'
 import { CommandError, describeThrown } from './command-error'
 
@@ -48,6 +47,6 @@ async function importDefault(name: string, specifier: string): Promise<unknown> 
 
 /** By its shape, because the module may hold another copy of the library than the command does. */
 function isRuntime(value: unknown): value is AfterJobs {
-  if (!isObject(value)) return false
+  if (typeof value !== 'object' || value === null) return false
   return METHODS.every((method) => typeof (value as Record<string, unknown>)[method] === 'function')
 }
