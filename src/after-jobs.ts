@@ -1,5 +1,6 @@
 import { AfterJobsError, invalidOption } from './core/errors'
 import { type Backoff, checkJobOptions, checkNames, type JobOptions, show, wrongOption } from './core/job'
+import { isObject } from './core/json'
 import type { AfterJobs, Health, Logger, RecordReader } from './core/runtime'
 import { type JobRecord, type JobStatus, unknownStatus } from './core/status'
 import { settlesWithin } from './core/timer'
@@ -144,8 +145,13 @@ export function withAfterJobs(options?: AfterJobsServiceOptions): WithAfterJobs<
 export function withAfterJobs<B extends AnyClass>(Base: B, options?: AfterJobsServiceOptions): WithAfterJobs<B>
 export function withAfterJobs(Base?: AnyClass | AfterJobsServiceOptions, options?: AfterJobsServiceOptions): AnyClass {
   if (typeof Base === 'function') return applyMixin(Base, options, defaultAfterJobs)
-  if (Base === undefined || typeof Base === 'object') return applyMixin(class {}, { ...Base }, defaultAfterJobs)
-  throw new AfterJobsError('INVALID_SERVICE', `withAfterJobs needs a class or options; got ${show(Base)}.`)
+  // Nothing beside options is what a circular import leaves of a class.
+  if (options === undefined && (Base === undefined || isObject(Base)))
+    return applyMixin(class {}, { ...Base }, defaultAfterJobs)
+  throw new AfterJobsError(
+    'INVALID_SERVICE',
+    `withAfterJobs needs a class, then options, or options alone; got ${show(Base)}.`,
+  )
 }
 
 /**
@@ -225,9 +231,12 @@ async function closeAll(engine: Engine, { queue, cache, cancellation }: Parts, g
   // What a transaction commits meanwhile still finds the queue.
   await settlesWithin(dispatcher.endTransactions(), grace)
   await workers.close(Math.max(0, end - Date.now()))
-  await cancellation.drop(await queue.close())
-  await workers.finishBackground(Math.max(MIN_COMPENSATION, end - Date.now()))
-  await cache.close()
+  try {
+    await cancellation.drop(await queue.close())
+    await workers.finishBackground(Math.max(MIN_COMPENSATION, end - Date.now()))
+  } finally {
+    await cache.close()
+  }
 }
 
 function checkOptions(options: AfterJobsOptions): void {

@@ -39,7 +39,7 @@ export function isStatus(code: number, body: JobStatus): boolean {
 /** Asks a server without a worker to run a job: `/start` beside `/status/{token}`. No answer to it counts. */
 export async function requestStart(statusUrl: string, fetch: Fetch, signal: AbortSignal): Promise<void> {
   try {
-    await fetch(statusUrl.replace(/(\/status\/[^/]*)?$/, '/start'), { method: 'POST', signal })
+    await fetch(statusUrl.replace(/(\/status\/[^/?]*)?\/?(\?.*)?$/, '/start$2'), { method: 'POST', signal })
   } catch {}
 }
 

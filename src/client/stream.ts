@@ -13,14 +13,16 @@ export interface EventStream {
 /** Opens a stream of Server-Sent Events. */
 export type OpenEvents = (url: string) => EventStream
 
-/** A stream, and how many watch it. */
+/** A stream, who opened it on what, and how many watch it. */
 interface SharedStream {
+  readonly url: string
+  readonly open: OpenEvents | undefined
   readonly feed: Feed<JobStatus>
   readers: number
   close(): void
 }
 
-/** The streams of a page by their URL: on the global object, because a page may hold copies of this library. */
+/** The streams of a page: on the global object, because a page may hold copies of this library. */
 const STREAMS = Symbol.for('after-jobs.streams')
 /** A browser has six connections to a host of HTTP/1.1, and a page has other things to ask for. */
 const MAX_STREAMS = 4
@@ -31,7 +33,8 @@ const SILENCE = 15_000
 
 /** What a stream works with: how to ask beside it, and who is told. */
 export interface StreamParts {
-  readonly open: OpenEvents
+  /** Default: an `EventSource`. */
+  readonly open: OpenEvents | undefined
   readonly ask: (limit: AbortSignal) => Promise<Answer<JobStatus>>
   readonly signal: AbortSignal
   readonly isLast: (status: JobStatus) => boolean
@@ -46,7 +49,7 @@ export interface StreamParts {
 export function followStream(statusUrl: string, parts: StreamParts): Promise<JobStatus | boolean> | undefined {
   try {
     // A URL of another form has no stream beside it, and a relative one means something only in a page.
-    const path = statusUrl.replace(/\/status(\/[^/]*)$/, '/events$1')
+    const path = statusUrl.replace(/\/status(\/[^/?]*(\?.*)?)$/, '/events$1')
     const page = findPage()
     if (path === statusUrl || page?.visibilityState === 'hidden') return undefined
     const stream = join(new URL(path, page?.baseURI).href, parts.open)
@@ -82,26 +85,25 @@ async function follow(stream: SharedStream, { ask, signal, isLast }: StreamParts
   }
 }
 
-/** Joins the stream of a URL, or opens it where there is room for one more. Throws where there is no `EventSource`. */
-function join(url: string, open: OpenEvents): SharedStream | undefined {
-  const page = globalThis as { [STREAMS]?: Map<string, SharedStream> }
-  page[STREAMS] ??= new Map()
+/**
+ * Joins the stream of a URL, or opens it where there is room for one more: that of the same opener, since in a server two of them
+ * stand for two users. Throws where there is no `EventSource`.
+ */
+function join(url: string, open: OpenEvents | undefined): SharedStream | undefined {
+  const page = globalThis as { [STREAMS]?: Set<SharedStream> }
+  page[STREAMS] ??= new Set()
   const streams = page[STREAMS]
-  let stream = streams.get(url)
+  let stream = [...streams].find((each) => each.url === url && each.open === open)
   if (!stream) {
     if (streams.size >= MAX_STREAMS) return undefined
-    const opened = share(open(url), () => {
-      // By then another one may stand in its place.
-      if (streams.get(url) === opened) streams.delete(url)
-    })
-    streams.set(url, opened)
-    stream = opened
+    stream = share(url, open, streams)
   }
   stream.readers++
   return stream
 }
 
-function share(source: EventStream, forget: () => void): SharedStream {
+function share(url: string, open: OpenEvents | undefined, streams: Set<SharedStream>): SharedStream {
+  const source = open ? open(url) : new EventSource(url)
   const feed = createFeed<JobStatus>()
   const page = findPage()
   const close = (): void => {
@@ -109,8 +111,10 @@ function share(source: EventStream, forget: () => void): SharedStream {
     source.onerror = source.onmessage = null
     source.close()
     feed.close()
-    forget()
+    streams.delete(stream)
   }
+  const stream: SharedStream = { url, open, feed, readers: 0, close }
+  streams.add(stream)
   // It was shown before.
   page?.addEventListener('visibilitychange', close)
   // The browser would come back by itself, at a pace of its own, and beside the polling.
@@ -122,7 +126,7 @@ function share(source: EventStream, forget: () => void): SharedStream {
     } catch {}
     close()
   }
-  return { feed, readers: 0, close }
+  return stream
 }
 
 function isNews(told: JobStatus, status: JobStatus): boolean {

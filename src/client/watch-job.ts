@@ -23,8 +23,8 @@ export interface WatchJobOptions {
   onProgress?: ((status: JobStatus) => unknown) | undefined
   /**
    * Lets the server tell each change at once, by Server-Sent Events, and asks only where that does not work; or opens the
-   * stream, for example with `(url) => new EventSource(url, { withCredentials: true })`. Watches of one job share a stream,
-   * and a page has four at most. Default `false`.
+   * stream, for example with `(url) => new EventSource(url, { withCredentials: true })`. Watches of one job share a stream if
+   * they were given the same opener, and a page has four at most. Default `false`.
    */
   events?: boolean | OpenEvents | undefined
 }
@@ -95,7 +95,7 @@ async function follow(
     return /done|error/.test(status.status) || Date.now() - unknownSince >= UNKNOWN_LIMIT
   }
 
-  const open: OpenEvents = typeof events === 'function' ? events : (stream) => new EventSource(stream)
+  const open = typeof events === 'function' ? events : undefined
   const followEvents = events ? () => followStream(url, { open, ask, signal, isLast }) : undefined
 
   signal.throwIfAborted()

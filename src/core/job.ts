@@ -77,6 +77,7 @@ export function dedupeKey({ service, hook, dedupe }: Pick<JobEnvelope, 'service'
 
 /** Shows any value in a few characters, for an error message. */
 export function show(value: unknown): string {
+  if (typeof value === 'function') return `the function or class ${value.name}`
   if (typeof value === 'string') return `'${value.length > 40 ? `${value.slice(0, 40)}…` : value}'`
   if (typeof value === 'bigint') return `${value}n (a bigint)`
   if (!isObject(value)) return typeof value === 'symbol' ? 'a symbol' : String(value)

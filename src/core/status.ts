@@ -157,12 +157,18 @@ export type JobChange =
   /** The queue says that the worker of the run is gone. */
   | { type: 'lost'; at: number; runId: number }
   /** The job ended: by its run, or without one by cancellation, a failed enqueue or the queue's own word. */
-  | { type: 'finished'; at: number; runId?: number; outcome: JobOutcome; last?: ProgressState; birth: JobBirth }
+  | { type: 'finished'; at: number; runId?: number; outcome: JobOutcome; last?: RunState; birth: JobBirth }
 
 /** The newest state of a progress bar. */
 export interface ProgressState {
   progress: number
   label: string | null
+}
+
+/** What a run knows of itself at its end, in case its record is gone. */
+export interface RunState extends ProgressState {
+  attempt: number
+  startedAt: number | null
 }
 
 /**
@@ -284,8 +290,12 @@ function finish(record: JobRecord | undefined, change: JobChange & { type: 'fini
   const hasStarted = record !== undefined && record.attempt > 0
   if (hasStarted && outcome.status === 'error' && outcome.code === 'enqueue_failed') return undefined
   const draft = record === undefined ? createRecord(change.birth, at) : draftNext(record, at)
-  if (record === undefined && runId !== undefined) draft.runId = runId
   if (change.last !== undefined) moveProgress(draft, change.last)
+  if (record === undefined && runId !== undefined) {
+    draft.runId = runId
+    draft.attempt = change.last?.attempt ?? 0
+    draft.startedAt = change.last?.startedAt ?? null
+  }
   draft.status = outcome.status
   draft.dueAt = null
   draft.finishedAt = at

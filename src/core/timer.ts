@@ -32,9 +32,15 @@ export function startTimer(ms: number, callback: () => void): Timer {
   }
 }
 
+const { setImmediate: startSoon } = globalThis
+
 /** Gives the event loop a turn: timers fire and sockets are served. */
 export function nextTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve))
+  return new Promise((resolve) => {
+    startSoon(resolve)
+    // A test's fake timers may bring the turn about, but must not hold up what no time is to pass for.
+    if (setImmediate !== startSoon) setImmediate(resolve)
+  })
 }
 
 /** Tells whether a promise settles within `ms` milliseconds. */
@@ -68,4 +74,21 @@ export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
     }, ms)
     signal?.addEventListener('abort', onAbort, { once: true })
   })
+}
+
+/** Settles as the promise does, or rejects with the signal's reason as soon as that aborts. */
+export function unlessAborted<T>(promise: PromiseLike<T>, signal: AbortSignal): Promise<Awaited<T>> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(signal.reason)
+    if (signal.aborted) onAbort()
+    signal.addEventListener('abort', onAbort)
+    Promise.resolve(promise)
+      .then(resolve, reject)
+      .finally(() => signal.removeEventListener('abort', onAbort))
+  })
+}
+
+/** Asks for the shape: a promise of another realm (vm, Jest) is no instance of this one's. */
+export function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as { then?: unknown } | null | undefined)?.then === 'function'
 }

@@ -5,15 +5,8 @@ import type { AfterJobs } from '../core/runtime'
 import type { HookCall, UncheckedOptions } from './dispatcher'
 import { type Engine, engineOf } from './engine'
 import { findParent, runInline } from './inline-run'
-import {
-  beginAction,
-  createTokenState,
-  endAction,
-  endActionSoon,
-  findToken,
-  noteToken,
-  type TokenState,
-} from './token-scope'
+import { findToken, noteToken } from './token-scope'
+import { beginAction, createTokenState, endAction, endActionSoon, type TokenState } from './token-state'
 
 /** Options of `withAfterJobs` and `attachAfterJobs`, apart from `auto`. */
 export interface BindingOptions {
@@ -117,6 +110,7 @@ export class Binding {
       }
       const ids = Array.from(subjects, (subject) => readId(subject, call.hook))
       const tokens = await this.#dispatchMany(call, ids, options)
+      if (tokens.length === 0) noteToken(state, undefined)
       for (const [index, token] of tokens.entries()) noteToken(state, token, subjects[index], ids[index])
       return tokens
     } finally {

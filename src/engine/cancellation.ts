@@ -35,10 +35,11 @@ export class Cancellation {
   async cancel(token: string): Promise<boolean> {
     const { store, reader, queue, log } = this.#parts
     const record = await reader.readRecord(token)
-    if (record === undefined || isFinal(record.status)) return false
+    if (record === undefined || (isFinal(record.status) && record.code !== 'cancelled')) return false
     const outcome = CANCELLED
     const applied = await store.end(token, outcome, { ...record, delay: 0 })
-    if (!applied.isStored) return false
+    // Whoever stored a cancellation may have failed to announce it, or never have learnt that it was stored.
+    if (!applied.isStored && applied.record?.code !== 'cancelled') return false
     const run = this.abortRun(token)
     // A job that was cancelled between two attempts is the next delivery's to tell of.
     if (run !== undefined && !run.isAnnounced && run.runId === applied.record?.runId) {
@@ -51,7 +52,7 @@ export class Cancellation {
     } catch (error) {
       log.error?.({ err: error }, 'a cancellation could not be announced; its worker notices later')
     }
-    return true
+    return applied.isStored
   }
 
   /** Ends the jobs that die with the queue, and says so. */

@@ -113,12 +113,15 @@ export class Dispatcher {
   }
 
   #readOrigin(call: HookCall, options: UncheckedOptions | undefined): JobOrigin {
-    if (this.#isClosed) throw new AfterJobsError('CLOSED', `The runtime is closed: ${call.hook} was not started.`)
+    const job = currentScope()?.job
+    // What is under way when the runtime closes goes on as it would have, until the queue closes.
+    if (this.#isClosed && job === undefined && Transaction.find(this.#held, call.hook) === undefined) {
+      throw new AfterJobsError('CLOSED', `The runtime is closed: ${call.hook} was not started.`)
+    }
     if (options !== undefined) {
       checkNames('executeJob', options, OPTION_NAMES)
       checkJobOptions(options)
     }
-    const job = currentScope()?.job
     // A job inside a job runs for whoever asked for the outer one.
     return { context: this.#captureContext() ?? job?.context, parent: job?.token ?? null, createdAt: Date.now() }
   }

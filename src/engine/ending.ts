@@ -1,7 +1,7 @@
 import { JobError } from '../core/errors'
 import { show } from '../core/job'
 import { copyJson, tagOf } from '../core/json'
-import type { JobErrorCode, JobOutcome } from '../core/status'
+import { cleanText, type JobErrorCode, type JobOutcome } from '../core/status'
 
 /** How a hook ended: what its status becomes, what its compensation is given, and whether another attempt may mend it. */
 export interface Ending {
@@ -79,5 +79,5 @@ export function toError(value: unknown): Error {
 
 /** Makes the ending of a job that failed for good. */
 export function fail(code: JobErrorCode, message: string, error: Error = new JobError(message)): Ending {
-  return { outcome: { status: 'error', code, message }, error }
+  return { outcome: { status: 'error', code, message: cleanText(message) }, error }
 }

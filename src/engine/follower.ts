@@ -3,7 +3,8 @@ import { type JobEnvelope, type JobId, readId, show } from '../core/job'
 import { isObject } from '../core/json'
 import { type Binding, displayName, stateOf } from './binding'
 import type { HookCall } from './dispatcher'
-import { beginAction, endAction, noteToken, type TokenState } from './token-scope'
+import { holdCallers, noteToken, releaseCallers } from './token-scope'
+import { beginAction, endAction, type TokenState } from './token-state'
 
 /** What happens to a failed enqueue after the action itself has succeeded. */
 export type OnEnqueueError = 'log' | 'throw'
@@ -56,11 +57,13 @@ export class Follower {
   async follow(call: Call, action: Promise<unknown>): Promise<unknown> {
     const state = stateOf(call.service)
     beginAction(state)
+    holdCallers()
     try {
       const result = await action
       await this.#startJobs(call, state, result)
       return result
     } finally {
+      releaseCallers()
       endAction(state)
     }
   }

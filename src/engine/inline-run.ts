@@ -1,6 +1,6 @@
 import { invalidOption } from '../core/errors'
 import type { Hook } from '../core/hook'
-import type { JobId } from '../core/job'
+import { type JobId, show } from '../core/job'
 import type { InlineHost } from './current-job'
 import { copyPayload, type HookCall, type UncheckedOptions } from './dispatcher'
 import { type Ending, makeFinal, readReturn } from './ending'
@@ -11,9 +11,11 @@ import { closeScope, createScope, currentScope, enterScope } from './token-scope
 /** Finds the job inside which a hook is to run, if its options ask for that; outside of every job it is a job of its own. */
 export function findParent(options: UncheckedOptions | undefined, hook: string): InlineHost | undefined {
   if (options?.nested === undefined) return undefined
-  const given = Object.keys(options).filter((name) => name !== 'nested' && name !== 'payload')
+  const given = Object.entries(options).flatMap(([name, value]) => {
+    return value === undefined || name === 'nested' || name === 'payload' ? [] : [name]
+  })
   if (options.nested === 'inline' && given.length === 0) return currentScope()?.job?.host
-  const message = `${hook} was given nested: ${JSON.stringify(options.nested)}${given.map((name) => `, ${name}`).join('')}; expected nested: 'inline' beside a payload only, because a hook that runs inside of another one is not queued.`
+  const message = `${hook} was given nested: ${show(options.nested)}${given.map((name) => `, ${name}`).join('')}; expected nested: 'inline' beside a payload only, because a hook that runs inside of another one is not queued.`
   throw invalidOption(message)
 }
 

@@ -8,7 +8,7 @@ import type { UncheckedOptions } from './dispatcher'
 import type { OnEnqueueError } from './follower'
 
 /** What a job is about: an id, or an entity with an `id`. */
-export type JobSubject = JobId | { readonly id: JobId }
+export type JobSubject = JobId | { readonly id: JobId } | { readonly id: JobId; readonly [field: string]: unknown }
 
 /** Options of `executeJob`. `P` is the payload's type, as the hook declares it. */
 export interface ExecuteOptions<P = unknown> extends JobOptions {
@@ -29,10 +29,16 @@ export interface ExecuteOptions<P = unknown> extends JobOptions {
   db?: object
 }
 
+// Lets TypeScript infer a payload as narrowly as it is written: else 'mail' is a string, and fits no 'mail' | 'sms' of a hook.
+type Exactly<P> =
+  | (P extends string | number | boolean ? P : never)
+  | (P extends [] ? [] : never)
+  | { [K in keyof P]: Exactly<P[K]> }
+
 /** Required where the hook requires a payload. */
 type ExecuteArguments<P> = undefined extends P
-  ? [options?: ExecuteOptions<P>]
-  : [options: ExecuteOptions<P> & { payload: P }]
+  ? [options?: ExecuteOptions<P | Exactly<P>>]
+  : [options: ExecuteOptions<P | Exactly<P>> & { payload: P | Exactly<P> }]
 
 // An optional property makes an action without a hook an error, while a hook that is declared optional is fine.
 type HookOwner<H extends string, A extends string, P> = string extends H | A

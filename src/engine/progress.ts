@@ -1,6 +1,7 @@
 import type { ProgressReporter } from '../core/hook'
 import { cleanText, type ProgressState } from '../core/status'
 import { nextTurn } from '../core/timer'
+import { countOf, interruptible } from './interruption'
 
 /** What a reporter needs of its run. */
 export interface ProgressHost {
@@ -24,6 +25,8 @@ export interface BarRoot {
 export interface HookBars {
   /** The bar whose `each` was last given a turn: its step is the one under way. */
   inEach: ProgressBar | undefined
+  /** The bar that last counted by hand. */
+  counting?: ProgressBar
 }
 
 /** The longest that synchronous bodies in `each` keep the event loop waiting, in milliseconds. */
@@ -63,7 +66,8 @@ export class ProgressBar implements ProgressReporter {
 
   total(count: number): void {
     this.#hasTotal = true
-    this.#setTotal(count)
+    this.#hook.counting = this
+    this.#setTotal(toCount(count))
   }
 
   tick(count = 1): void {
@@ -71,6 +75,7 @@ export class ProgressBar implements ProgressReporter {
     if (typeof count !== 'number' || !(count > 0)) return
     this.#ticks += count
     this.#root.ticks += count
+    this.#hook.counting = this
     this.#step = undefined
     if (this.#total > 0) this.#own = Math.min(1, this.#ticks / this.#total)
     this.#host.touch()
@@ -97,12 +102,10 @@ export class ProgressBar implements ProgressReporter {
   }
 
   async *each<T>(items: Iterable<T> | AsyncIterable<T>, total?: number): AsyncGenerator<T, void, void> {
-    if (!this.#hasTotal) this.#setTotal(this.#total + (total ?? countOf(items)))
+    if (!this.#hasTotal) this.#setTotal(this.#total + toCount(total ?? countOf(items)))
     if (this.#root.turnStart === 0) this.#root.turnStart = performance.now()
-    // Only an asynchronous source can keep the loop waiting while the job is aborted.
-    const source = isAsync(items) ? untilAborted(items, this.signal) : items
     const outer = this.#hook.inEach
-    for await (const item of source) {
+    for await (const item of interruptible(items, this.#host)) {
       this.#throwIfAborted()
       yield* this.#giveStep(item, outer)
       if (performance.now() - this.#root.turnStart < TURN) continue
@@ -126,7 +129,9 @@ export class ProgressBar implements ProgressReporter {
   /** Opens a bar of its own inside the current step of a bar or of its parts. */
   static openStep(bar: ProgressBar): ProgressBar {
     const step = new ProgressBar(bar.#host, bar.#root)
-    const outer = bar.#hook.inEach ?? bar
+    const { inEach, counting } = bar.#hook
+    // A part that has counted all of its steps has none to fill.
+    const outer = inEach ?? (counting !== undefined && counting.#own < 1 ? counting : bar)
     outer.#step = step
     return step
   }
@@ -145,7 +150,7 @@ export class ProgressBar implements ProgressReporter {
   }
 
   #setTotal(count: number): void {
-    this.#total = Number.isFinite(count) ? Math.max(0, count) : 0
+    this.#total = count
     if (this.#total > 0 && this.#ticks > 0) this.#own = Math.min(1, this.#ticks / this.#total)
     this.#host.touch()
   }
@@ -160,36 +165,7 @@ function toFraction(percent: number): number {
   return typeof percent === 'number' && percent > 0 ? Math.min(100, percent) / 100 : 0
 }
 
-function isAsync<T>(items: Iterable<T> | AsyncIterable<T>): items is AsyncIterable<T> {
-  return Symbol.asyncIterator in Object(items)
-}
-
-/** Counts what can be counted without iterating. */
-function countOf(items: object): number {
-  const { length, size } = items as { length?: unknown; size?: unknown }
-  const count = typeof length === 'number' ? length : size
-  return typeof count === 'number' ? count : 0
-}
-
-/** Iterates over a source, and throws the signal's reason also while the source is thinking. */
-async function* untilAborted<T>(items: AsyncIterable<T>, signal: AbortSignal): AsyncGenerator<T, void, void> {
-  const iterator = items[Symbol.asyncIterator]()
-  let interrupt: (reason: unknown) => void = () => {}
-  const onAbort = () => interrupt(signal.reason)
-  signal.addEventListener('abort', onAbort)
-  try {
-    for (;;) {
-      const next = await new Promise<IteratorResult<T>>((resolve, reject) => {
-        interrupt = reject
-        if (signal.aborted) return onAbort()
-        iterator.next().then(resolve, reject)
-      })
-      if (next.done) return
-      yield next.value
-    }
-  } finally {
-    signal.removeEventListener('abort', onAbort)
-    // Not awaited: a source that hangs would hang here again.
-    iterator.return?.()?.then(undefined, () => {})
-  }
+/** Reads a number of things; what is no number is none. */
+function toCount(count: unknown): number {
+  return Number.isFinite(count) ? Math.max(0, count as number) : 0
 }

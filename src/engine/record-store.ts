@@ -73,7 +73,11 @@ export class RecordStore {
 
   /** Stores that a job of this run waits again. */
   async giveBack({ envelope, runId }: RunOf, dueAt: number | null, held?: JobRecord): Promise<Applied> {
-    return this.apply(envelope.token, { type: 'returned', at: Date.now(), runId, dueAt }, held)
+    const change: JobChange = { type: 'returned', at: Date.now(), runId, dueAt }
+    const { isStored, record } = await this.apply(envelope.token, change, held)
+    // A write whose answer was lost is refused when it is repeated.
+    const isDone = record?.status === 'pending' && record.run === held?.run && record.crashes === held.crashes
+    return { isStored: isStored || isDone, record }
   }
 
   /** Where reading and writing take no time, nobody can come between them. */
@@ -129,8 +133,8 @@ export class RecordStore {
       const record = transition(undefined, queued(birth, at, incarnationOf(birth.token))) as JobRecord
       return { token: birth.token, record, ttl: this.#ttlOf(record) }
     })
-    await this.#bound(this.#cache.writeMany(entries))
-    for (const { token, record } of entries) this.#onStored(token, record)
+    const stored = await this.#bound(this.#cache.writeMany(entries))
+    for (const [index, { token, record }] of entries.entries()) if (stored[index]) this.#onStored(token, record)
   }
 
   #ttlOf(record: JobRecord): number {

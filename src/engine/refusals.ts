@@ -45,8 +45,8 @@ export class Refusals {
     const refusal = refuse()
     try {
       const left = Math.max(0, since + this.#parts.enqueueTimeout - Date.now())
-      const { isStored } = await withTimeLimit(refusal, Math.max(left, LAST_TRY), () => new Error('no time is left'))
-      if (!isStored) return token
+      const applied = await withTimeLimit(refusal, Math.max(left, LAST_TRY), () => new Error('no time is left'))
+      if (!isRefused(applied)) return token
     } catch {
       this.#decideLater(envelope, cause, refusal)
       throw enqueueError(envelope, cause, 'unknown')
@@ -68,9 +68,9 @@ export class Refusals {
   /** Compensates for a job that was not accepted, where no caller hears of it. Resolves when it is decided that it was not. */
   async compensate(envelope: JobEnvelope, service: object, error: unknown): Promise<void> {
     const { aftermath, log, inBackground } = this.#parts
-    const isRefused = AfterJobsError.is(error) && error.accepted === undefined
-    if (isRefused || (await this.#undecided.get(envelope.token))) {
-      const reason = isRefused ? error : enqueueError(envelope, (error as AfterJobsError).cause)
+    const isDecided = AfterJobsError.is(error) && error.accepted === undefined
+    if (isDecided || (await this.#undecided.get(envelope.token))) {
+      const reason = isDecided ? error : enqueueError(envelope, (error as AfterJobsError).cause)
       return inBackground(aftermath.compensateUnrun(envelope, 0, service, reason))
     }
     // One of which nobody can tell whether it was accepted may still run, and then compensates for itself.
@@ -81,9 +81,9 @@ export class Refusals {
   #decideLater(envelope: JobEnvelope, cause: unknown, refusal: Promise<Applied>): void {
     const { token } = envelope
     const decision = refusal.then(
-      ({ isStored }) => {
-        if (isStored) this.#announceRefusal(envelope, cause)
-        return isStored
+      (applied) => {
+        if (isRefused(applied)) this.#announceRefusal(envelope, cause)
+        return isRefused(applied)
       },
       () => false,
     )
@@ -96,6 +96,11 @@ export class Refusals {
     this.#parts.aftermath.announce(envelope, 0, REFUSED, error)
     return error
   }
+}
+
+/** The refusal may have been stored by a write whose answer was lost. */
+function isRefused({ isStored, record }: Applied): boolean {
+  return isStored || record?.code === 'enqueue_failed'
 }
 
 /** Tells that a job was not queued, or that nobody can tell. */

@@ -1,6 +1,7 @@
 import { AfterJobsError } from '../core/errors'
 import { isHookName } from '../core/hook-name'
 import { type JobEnvelope, show } from '../core/job'
+import { isThenable } from '../core/timer'
 
 type Factory = () => object | Promise<object>
 
@@ -45,9 +46,8 @@ export class Registry {
     if (!isHookName(envelope.hook)) return undefined
     if (live !== undefined) return withHook(live, envelope.hook)
     const service = this.#make(envelope.service)
-    // Asked for its shape: a promise of another realm (vm, Jest) is no instance of this one's.
-    if (service !== undefined && 'then' in service)
-      return Promise.resolve(service).then((made) => withHook(made, envelope.hook))
+    if (isThenable(service))
+      return Promise.resolve(service as Promise<object | undefined>).then((made) => withHook(made, envelope.hook))
     return withHook(service, envelope.hook)
   }
 

@@ -7,7 +7,7 @@ import { startTimer, type Timer } from '../core/timer'
 import type { JobDelivery } from '../ports/queue'
 import type { Ending } from './ending'
 import { ProgressBar, type ProgressHost } from './progress'
-import { createScope, type TokenScope } from './token-scope'
+import { closeScope, createScope, type TokenScope } from './token-scope'
 import type { Tracker, TrackerHost } from './tracker'
 
 /** Why a run was aborted. `fenced`: its record ended or belongs to another run by now. */
@@ -88,7 +88,7 @@ export class Run implements ProgressHost, TrackerHost, Link<Run> {
   }
 
   closeScope(): void {
-    if (this.#scope !== undefined) this.#scope.isClosed = true
+    if (this.#scope !== undefined) closeScope(this.#scope)
   }
 
   /** Ends whatever the runner waits for. */

@@ -4,11 +4,13 @@ import { JobError } from '../core/errors'
 import type { Hook } from '../core/hook'
 import { backoffDelay, ENVELOPE_VERSION, type JobEnvelope } from '../core/job'
 import { CANCELLED, isFinal, type JobOutcome, type JobRecord, outcomeOf, randomNumber } from '../core/status'
+import { isThenable } from '../core/timer'
 import type { JobAnswer, JobDelivery, JobRun } from '../ports/queue'
 import { type Aftermath, tags } from './aftermath'
 import { type Ending, fail, readReturn, readThrown } from './ending'
 import type { JobEvents } from './events'
 import type { Log } from './log'
+import { Memo } from './memo'
 import type { Applied, RecordStore } from './record-store'
 import type { Registry } from './registry'
 import { Run, type RunObserver } from './run'
@@ -45,6 +47,8 @@ export class Runner implements RunObserver {
   readonly #strangers: Strangers
   /** What goes on of runs that were abandoned; each tells whether it compensated. */
   readonly #lingering = new Map<string, Promise<boolean>>()
+  /** What compensates, or has, by token: a job whose lock was lost after its end comes again. */
+  readonly #compensations = new Memo<string, boolean>()
   /** The runs of this process whose queue waits for an answer. */
   readonly running: Chain<Run> = new Chain()
 
@@ -251,7 +255,7 @@ export class Runner implements RunObserver {
       await this.#parts.aftermath.compensate(run, error)
       return true
     }
-    const compensated = compensate()
+    const compensated = this.#compensations.get(run.token, Number.POSITIVE_INFINITY, compensate)
     await run.waitFor(compensated)
     return run.isAbandoned ? this.#linger(run, compensated) : { type: 'failed', outcome }
   }
@@ -283,7 +287,8 @@ export class Runner implements RunObserver {
     const giveBack = () => tracker.giveBack(delay > 0 ? Date.now() + delay : null)
     const applied = await this.#untilStored(run, giveBack(), giveBack)
     if (applied === undefined) return this.#handBack(run, tracker)
-    if (!applied.isStored) return this.#end(run, tracker, ending, tracker.finish(ending.outcome))
+    // A record that is gone has not ended: the next start creates it anew.
+    if (!applied.isStored && applied.record) return this.#end(run, tracker, ending, tracker.finish(ending.outcome))
     log.info?.({ ...tags(envelope), attempt, err: ending.error }, 'attempt failed, the job will be tried again')
     events.emit('retrying', envelope, attempt, { error: ending.error })
     return { type: 'retry', delay }
@@ -365,10 +370,6 @@ function lostTooOften(crashes: number): Ending {
 /** What a hook throws while its worker closes may come of the close; a time-out does not. */
 function mayRunAgain({ outcome }: Ending): boolean {
   return outcome.status === 'error' && outcome.code !== 'timeout'
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof (value as { then?: unknown } | null | undefined)?.then === 'function'
 }
 
 /** Tells whether the record is the end of this run: by the run itself, or by a cancellation while it ran. */

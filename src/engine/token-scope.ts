@@ -3,29 +3,7 @@ import { subscribe } from 'node:diagnostics_channel'
 import { AfterJobsError } from '../core/errors'
 import { isObject } from '../core/json'
 import type { CurrentJob } from './current-job'
-
-/** What a service instance remembers for `getJobToken()`. */
-export interface TokenState {
-  /** The token of the last action outside every scope; `undefined` when it had no hook. */
-  last: string | undefined
-  /** The same, in a scope or not, but outside every job: for an instance that has only one caller. */
-  lastOfCaller: string | undefined
-  /** Actions that have begun and not ended. */
-  inFlight: number
-  /** Whether two actions were ever in flight at once: then nobody can tell whose the last one was. */
-  hasOverlapped: boolean
-  /** Entity → its token, outside every scope. The object itself counts, never its id. */
-  readonly byEntity: WeakMap<object, string | typeof SEVERAL>
-}
-
-const SEVERAL: unique symbol = Symbol('several tokens')
-
-/** The tokens that one request, message or job has started; one book for each service instance. */
-interface Book {
-  last: string | undefined
-  readonly byEntity: WeakMap<object, string>
-  readonly byId: Map<unknown, string>
-}
+import { type Book, SEVERAL, type TokenState } from './token-state'
 
 /** A token scope: it sees the jobs started in it and no other. */
 export interface TokenScope {
@@ -40,6 +18,9 @@ export interface TokenScope {
 
 let lastNumber = 0
 let storage: AsyncLocalStorage<TokenScope> | undefined
+let isStorageOn = false
+/** Who needs to know which scope is the current one: scopes that are open, and actions that are followed. */
+let users = 0
 
 // The first accepted connection makes this a serving process, in which "the last token" may be a stranger's. Subscribing
 // touches no AsyncLocalStorage; it happens on import, because a connection accepted earlier would go unseen. Bun's and
@@ -51,12 +32,33 @@ subscribe('net.server.socket', () => {
 
 /** Reads the scope that the caller runs in. */
 export function currentScope(): TokenScope | undefined {
+  if (users === 0) return turnOff()
   const scope = storage?.getStore()
   return scope?.isClosed ? undefined : scope
 }
 
+/**
+ * While AsyncLocalStorage is on, every promise of the process is dearer (Node 20, 22), so nobody keeps it on for nothing. Not with
+ * the last scope that closes, but when it is next asked for: many small jobs in a row would turn it on and off each time.
+ */
+function turnOff(): undefined {
+  if (!isStorageOn) return
+  isStorageOn = false
+  storage?.disable()
+}
+
 export function createScope(job: CurrentJob | undefined): TokenScope {
+  users++
   return { job, number: ++lastNumber, books: undefined, isClosed: false }
+}
+
+/** Lets callers be told apart until the release, also those whose scopes have closed meanwhile. */
+export function holdCallers(): void {
+  users++
+}
+
+export function releaseCallers(): void {
+  users--
 }
 
 /** Tells callers apart, as far as scopes do, those that have closed as well: 0 outside of every scope. */
@@ -64,9 +66,10 @@ export function numberCaller(): number {
   return storage?.getStore()?.number ?? 0
 }
 
-/** Enters a scope. The first one turns AsyncLocalStorage on, which makes awaits dearer (Node 20, 22). */
+/** Enters a scope, which turns AsyncLocalStorage on. */
 export function enterScope<T>(scope: TokenScope, run: () => T): T {
   storage ??= new AsyncLocalStorage()
+  isStorageOn = true
   return storage.run(scope, run)
 }
 
@@ -87,33 +90,9 @@ export function runUntilSettled<T>(scope: TokenScope, run: () => T): T {
 }
 
 export function closeScope(scope: TokenScope): void {
+  if (scope.isClosed) return
   scope.isClosed = true
-}
-
-export function createTokenState(): TokenState {
-  return { last: undefined, lastOfCaller: undefined, inFlight: 0, hasOverlapped: false, byEntity: new WeakMap() }
-}
-
-/** Notes that an action of a service has begun. Each begin needs its end. */
-export function beginAction(state: TokenState): void {
-  state.inFlight++
-  if (state.inFlight > 1) state.hasOverlapped = true
-}
-
-export function endAction(state: TokenState): void {
-  state.inFlight--
-}
-
-let ending: TokenState[] = []
-
-/** Ends an action before its caller hears of it, but not before others that begin in the same step have overlapped it. */
-export function endActionSoon(state: TokenState): void {
-  if (ending.push(state) > 1) return
-  void Promise.resolve().then(() => {
-    const ended = ending
-    ending = []
-    for (const each of ended) endAction(each)
-  })
+  users--
 }
 
 /** Notes the token of an action; `undefined` when the action had no hook. */
@@ -160,7 +139,7 @@ export function findToken(
   if (isOwnInstance) return state.lastOfCaller
   if (!isServing && !state.hasOverlapped) return state.last
   throw refusal(
-    `${who}.getJobToken() was called without an entity, outside a token scope, while others may share the service`,
+    `${who}.getJobToken() was called without an entity, outside a token scope or after its request had ended, while others may share the service or after one of its actions had begun inside another`,
   )
 }
 

@@ -59,7 +59,8 @@ export class Tracker {
 
   #finish(outcome: JobOutcome): Applied | Promise<Applied> {
     const { runId, envelope } = this.#host
-    const last = this.#host.readProgress()
+    const { attempt, startedAt } = this.#record
+    const last = { ...this.#host.readProgress(), attempt, startedAt }
     const change: JobChange = { type: 'finished', at: Date.now(), runId, outcome, last, birth: envelope }
     return this.#store.apply(envelope.token, change, this.#record)
   }

@@ -13,6 +13,7 @@ const ABORT_GRACE = 500
 /** The shortest and the longest pause between two questions whether a queue that processes share is empty. */
 const DRAIN_LEAST = 25
 const DRAIN_MOST = 500
+const BUSY = { waiting: 0, active: 1 }
 /** How long the end of what was handed back may take to be stored. */
 const HAND_BACK_LIMIT = 3_000
 
@@ -93,9 +94,11 @@ export class Workers {
         // The queue hears of an end one step after it was rung.
         await nextTurn()
         const askedAt = performance.now()
-        const { waiting, active } = await this.#queue.health()
+        // A database takes its time to count a million jobs: it is not asked while the answer is known.
+        const isBusy = isShared && this.#runner.running.size + this.#background.size > 0
+        const { waiting, active } = isBusy ? BUSY : await this.#queue.health()
         if (waiting + active + this.#background.size === 0) return
-        // A database takes its time to count a million jobs, and is to be kept busy a tenth of the time where that can be waited for.
+        // And it is kept busy a tenth of the time, where that can be waited for.
         await (isShared
           ? settlesWithin(rung, Math.min(DRAIN_MOST, DRAIN_LEAST + 9 * (performance.now() - askedAt)))
           : rung)
@@ -113,7 +116,7 @@ export class Workers {
     for (const worker of this.#workers) stopped.push(worker.close({ grace }))
     if (this.#automatic !== undefined) stopped.push(this.#automatic.close())
     this.#automatic = undefined
-    await this.#stop(Promise.all(stopped), () => [...this.#runner.running], grace)
+    await this.#stop(Promise.allSettled(stopped), () => [...this.#runner.running], grace)
     this.#idle.ring('idle')
   }
 

@@ -41,8 +41,9 @@ function toResponse(answer: HttpAnswer, isHead: boolean): Response {
 
 function toStream(answer: StreamAnswer, signal: AbortSignal): Response {
   let stream: EventStream | undefined
+  let end = (): void => {}
   const close = (): void => {
-    signal.removeEventListener('abort', close)
+    signal.removeEventListener('abort', end)
     stream?.close()
   }
   const body = new ReadableStream<Uint8Array>({
@@ -51,14 +52,14 @@ function toStream(answer: StreamAnswer, signal: AbortSignal): Response {
         controller.enqueue(chunk)
         return (controller.desiredSize ?? 0) > 0
       }
-      const end = (): void => {
+      end = () => {
         close()
         controller.close()
       }
       stream = answer.open({ send, end })
       // A server that has lost its client before it read the body may never cancel it.
-      if (signal.aborted) close()
-      else signal.addEventListener('abort', close)
+      if (signal.aborted) end()
+      else signal.addEventListener('abort', end)
     },
     pull: () => stream?.resume(),
     cancel: close,

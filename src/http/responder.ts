@@ -21,7 +21,7 @@ export function createJobResponder<R>(jobs: AfterJobs, settings: HandlerSettings
   async function respond(request: R, token: string, action: JobAction): Promise<HttpAnswer> {
     let record: JobStatusRecord
     try {
-      record = readNow(jobs, token) ?? (await jobs.record(token))
+      record = await jobs.record(token)
       if (record.status === 'unknown') return UNKNOWN
       if (authorize !== undefined) {
         const access = { token, context: record.context ?? null, action }
@@ -48,9 +48,13 @@ export function createJobResponder<R>(jobs: AfterJobs, settings: HandlerSettings
   }
 }
 
-/** Reads a record at once, where the runtime can. */
+/** Reads a record at once, where the runtime can; what goes wrong, the way with a promise meets as well. */
 function readNow(jobs: AfterJobs, token: string): JobStatusRecord | undefined {
-  return (jobs.record as RecordReader).now?.(token)
+  try {
+    return (jobs.record as RecordReader).now?.(token)
+  } catch {
+    return undefined
+  }
 }
 
 /** Asks `authorize`, and takes whatever goes wrong there for a refusal. Never rejects. */

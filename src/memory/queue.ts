@@ -42,6 +42,8 @@ class Entry extends AsyncResource implements JobDelivery, JobTakenOut, Link<Entr
   readonly service: object | undefined
   attempt = 1
   timer: Timer | undefined
+  /** Whether it was cancelled while it ran, so that its next attempt is only told of its end. */
+  isCancelled = false
   /** Where it stands: among those that arrive, are ready, delayed or active. */
   chain: Chain<Entry> | undefined
   before: Entry | undefined
@@ -227,7 +229,7 @@ function acceptOne(state: State, envelope: JobEnvelope, service: object | undefi
 function arrive(state: State, entry: Entry): void {
   state.arriving.push(entry)
   if (state.arriving.size > 1) return
-  setImmediate(() => {
+  void nextTurn().then(() => {
     welcome(state)
     fillSlots(state)
   })
@@ -335,7 +337,7 @@ function settle(state: State, entry: Entry, answer: JobAnswer): void {
   }
   if (answer.type === 'retry') entry.attempt++
   // A job that could not be run would come back at once, and again, for ever.
-  if (answer.delay > 0 && !(state.ignoresDelays && answer.type === 'retry')) {
+  if (answer.delay > 0 && !((state.ignoresDelays || entry.isCancelled) && answer.type === 'retry')) {
     postpone(state, entry, answer.delay)
   } else {
     makeReady(state, entry)
@@ -352,7 +354,11 @@ function find(state: State, token: string): JobLookup {
 
 function takeOut(state: State, token: string): JobTakenOut | undefined {
   const entry = findEntry(state, token)
-  if (entry === undefined || entry.chain === state.active) return undefined
+  if (entry === undefined) return undefined
+  if (entry.chain === state.active) {
+    entry.isCancelled = true
+    return undefined
+  }
   entry.timer?.stop()
   if (!state.ready.delete(entry, entry.envelope.priority)) entry.chain?.delete(entry)
   forget(state, entry)

@@ -9,7 +9,10 @@ import type { JobQueue } from '../ports/queue'
 export interface TestJobs extends AfterJobs {
   /** The envelopes of the jobs accepted so far, oldest first. */
   readonly dispatched: JobEnvelope[]
-  /** Runs what waits until nothing does, delayed jobs and further attempts included. */
+  /**
+   * Runs what waits until nothing does, delayed jobs and further attempts included: one job after the other, so that a hook
+   * which waits for the end of a job that it started waits for ever, as with any worker of concurrency 1.
+   */
   drain(options?: { signal?: AbortSignal }): Promise<void>
 }
 
@@ -34,6 +37,7 @@ export function createTestJobs(options: Omit<AfterJobsOptions, 'queue'> = {}): T
   const drainWithWorker = jobs.drain
   let drains = 0
   const drain = async ({ signal }: { signal?: AbortSignal } = {}) => {
+    signal?.throwIfAborted()
     const endless = new AbortController()
     const before = dispatched.length
     const off = jobs.on('started', () => {

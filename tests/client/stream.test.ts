@@ -39,6 +39,15 @@ function watch(parts: { onOpen?: (stream: FakeStream) => void; respond?: Paramet
 }
 
 describe('a stream that works', () => {
+  test('is not shared with who opens streams otherwise: in a server that would be another user', async () => {
+    const [mine, theirs] = [watch(), watch()]
+    await settle()
+    mine.events.streams[0]?.tell('running', 40)
+    await settle()
+    expect([mine.seen, theirs.seen]).toEqual([['running 40'], []])
+    expect([mine.events.streams.length, theirs.events.streams.length]).toEqual([1, 1])
+  })
+
   test('tells each change at once, and nothing is asked', async () => {
     const { server, events, seen, first } = watch({ onOpen: (stream) => stream.tell('pending') })
     const iterated: string[] = []

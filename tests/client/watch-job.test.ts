@@ -430,7 +430,14 @@ describe('where it asks', () => {
       `https://a.test/x/status/${TOKEN}`,
       'https://a.test/x/start',
     ],
-    ['a URL with a query', `/jobs/status/${TOKEN}?v=1`, undefined, `/jobs/status/${TOKEN}?v=1`, '/jobs/start'],
+    [
+      'a URL with a query',
+      `/jobs/status/${TOKEN}?v=a/b`,
+      undefined,
+      `/jobs/status/${TOKEN}?v=a/b`,
+      '/jobs/start?v=a/b',
+    ],
+    ['a URL with a slash at its end', `/jobs/status/${TOKEN}/`, undefined, `/jobs/status/${TOKEN}/`, '/jobs/start'],
     [
       'a URL of another form',
       'https://a.test/operations/7',

@@ -95,7 +95,11 @@ function toChange({ type, at, ...step }: Step, runId: number): JobChange {
     case 'lost':
       return { type, at, runId }
     case 'finished':
-      return { type, at, ...(step.hasRun && { runId }), outcome: step.outcome, ...(step.hasLast && { last }), birth }
+      return {
+        ...{ type, at, outcome: step.outcome, birth },
+        ...(step.hasRun && { runId }),
+        ...(step.hasLast && { last: { ...last, attempt: step.attempt, startedAt: at } }),
+      }
     default:
       return type satisfies never
   }

@@ -373,6 +373,22 @@ test.each([
   expect(() => attachAfterJobs(service as never)).toThrow(anError('INVALID_SERVICE', /object/) as Error)
 })
 
+test('a class or a function is shown by its name, not by its source', () => {
+  class ProjectService {
+    readonly secret = 'of the source'
+  }
+  expect(() => attachAfterJobs(ProjectService as never)).toThrow(/ class ProjectService\.$/)
+})
+
+test.each([
+  ['undefined, as a circular import leaves it', undefined],
+  ['null', null],
+  ['options', { tokenScope: 'instance' }],
+])('withAfterJobs refuses options beside %s', (_, base) => {
+  const refused = anError('INVALID_SERVICE', /needs a class, then options/) as Error
+  expect(() => withAfterJobs(base as never, { auto: ['create'] })).toThrow(refused)
+})
+
 test('attachAfterJobs of a frozen object says what to do', () => {
   const expected = anError('INVALID_SERVICE', /frozen|extensible/)
   expect(() => attachAfterJobs(Object.freeze({ afterCreateJob() {} }))).toThrow(expected as Error)

@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks'
 import { execFile } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -7,7 +8,7 @@ import { createAfterJobs, memoryQueue } from 'after-jobs'
 import { build } from 'esbuild'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import { aborted, makeBench, makeGate, rejection, turns } from './support/runtime'
-import { faultyCache } from './support/spies'
+import { faultyCache, spyCache } from './support/spies'
 
 const manual = () => ({ queue: memoryQueue({ autoStart: false }) })
 const CANCELLED = { status: 'error', code: 'cancelled', message: expect.any(String) }
@@ -182,19 +183,38 @@ describe('after close', () => {
     expect(await rejection(bench.jobs.runNext())).toMatchObject({ code: 'CLOSED' })
   })
 
-  test('a job that closes its own runtime, or is started while it closes, is refused or ended', async () => {
-    const gate = makeGate<unknown>()
+  test('what a running job starts while its runtime closes is accepted, and ends with the memory that it is in', async () => {
     const bench = makeBench({
       async afterCreateJob(id) {
-        if (id === 'closes') void bench.jobs.close()
+        if (id !== 'closes') return
+        void bench.jobs.close()
         await turns(3)
-        gate.open(await rejection(bench.service.executeJob('after', 'create', 'late')))
+        const result = await bench.service.executeJob('after', 'create', 'late')
+        expect(await rejection(runOutside(() => bench.start('stranger')))).toMatchObject({ code: 'CLOSED' })
+        return { result }
       },
     })
+    // Bound where no job runs.
+    const runOutside = AsyncResource.bind((start: () => Promise<unknown>) => start())
     const token = await bench.start('closes')
-    expect(await gate.opened).toMatchObject({ code: 'CLOSED' })
+    const status = await bench.jobs.settled(token)
+    expect(status).toMatchObject({ status: 'done', result: expect.any(String) })
     await bench.jobs.close()
-    expect(await bench.jobs.status(token)).toMatchObject({ status: 'done' })
+    expect(await bench.jobs.status('result' in status ? String(status.result) : '')).toMatchObject(CANCELLED)
+  })
+
+  test('what an open transaction starts while the runtime closes goes to the queue with its commit', async () => {
+    const bench = makeBench({ afterCreateJob() {} }, manual())
+    const gate = makeGate()
+    const committing = bench.jobs.transaction(async () => {
+      await gate.opened
+      return bench.start()
+    })
+    const closing = bench.jobs.close()
+    gate.open()
+    const token = await committing
+    await closing
+    expect(await bench.jobs.status(token)).toMatchObject(CANCELLED)
   })
 
   test('a job that is being started when it closes is accepted and cancelled, or refused; never lost', async () => {
@@ -287,5 +307,34 @@ describe('a process', () => {
     expect(lines.toSorted()).toEqual(expected.toSorted())
     // Every life has done its work within 0.6 s; a timer that was left behind would be one of 1 s or more.
     expect(ms).toBeLessThan(5_000)
+  })
+})
+
+describe('close does not stop at what fails', () => {
+  test('a runNext that rejects does not end the wait for what runs', async () => {
+    const inner = memoryQueue()
+    const [gate, away] = [makeGate(), makeGate<boolean>()]
+    const bench = makeBench({ afterCreateJob: () => gate.opened }, { queue: { ...inner, runOne: () => away.opened } })
+    const token = await bench.start()
+    await vi.waitFor(async () => expect(await bench.jobs.status(token)).toMatchObject({ status: 'running' }))
+    const single = rejection(bench.jobs.runNext())
+    const closed = vi.fn()
+    const closing = bench.jobs.close().then(closed)
+    await turns(5)
+    away.fail(new Error('away'))
+    await single
+    await turns(5)
+    expect(closed).not.toHaveBeenCalled()
+    gate.open()
+    await closing
+    expect(await bench.jobs.status(token)).toMatchObject({ status: 'done' })
+  })
+
+  test('a queue that cannot be closed leaves no cache open', async () => {
+    const cache = spyCache()
+    const close = vi.spyOn(cache, 'close')
+    const jobs = createAfterJobs({ cache, queue: { ...memoryQueue(), close: () => Promise.reject(new Error('away')) } })
+    expect(await rejection(jobs.close())).toMatchObject({ message: 'away' })
+    expect(close).toHaveBeenCalledOnce()
   })
 })

@@ -2,13 +2,14 @@ import {
   AfterJobsError,
   type AfterJobsOptions,
   createAfterJobs,
+  JobError,
   type JobEvent,
   type JobRecord,
   memoryQueue,
 } from 'after-jobs'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { type Hooks, makeBench, makeGate, makeService, rejection } from './support/runtime'
-import { distantCache, faultyCache, spyCache } from './support/spies'
+import { distantCache, type FaultyCache, faultyCache, spyCache } from './support/spies'
 import { makeEnvelope, makeRunning, stubQueue } from './support/stub-queue'
 
 const away = new Error('connect ECONNREFUSED')
@@ -531,4 +532,104 @@ describe('a worker on a queue that processes share', () => {
 
 test('a shared queue beside a local cache is refused where the runtime is made', () => {
   expect(() => createAfterJobs({ queue: stubQueue() })).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }))
+})
+
+describe('a write whose answer was lost', () => {
+  /** Stores what fits, and then behaves as a connection that breaks, and sends again, would: the second try finds the first. */
+  function forgetful(isLost: (record: JobRecord) => boolean) {
+    const cache = faultyCache()
+    const { write } = cache
+    cache.write = async (token, record, ttl) => {
+      const isStored = await write(token, record, ttl)
+      return isLost(record) ? write(token, record, ttl) : isStored
+    }
+    return cache
+  }
+
+  function makeWorker(hooks: Hooks, cache: FaultyCache) {
+    const shared = makeShared({ cache }, hooks)
+    shared.jobs.register('bench', () => hooks)
+    shared.jobs.work()
+    return shared
+  }
+
+  test('of a refusal is a refusal', async () => {
+    const { queue, start, events } = makeShared({ cache: forgetful(({ code }) => code === 'enqueue_failed') })
+    queue.enqueue.mockRejectedValue(away)
+    expect(await rejection(start())).toMatchObject({ code: 'ENQUEUE_FAILED' })
+    expect(events.map(({ event }) => event)).toEqual(['error'])
+  })
+
+  test('of an attempt that failed leaves the next one its number and its backoff', async () => {
+    const cache = forgetful(({ status, run }) => status === 'pending' && run > 0)
+    const { queue } = makeWorker({ afterCreateJob: () => Promise.reject(new Error('no')) }, cache)
+    const envelope = makeEnvelope({ attempts: 2, backoff: { type: 'fixed', delay: 100 } })
+    expect(await queue.deliver(envelope)).toEqual({ type: 'retry', delay: 100 })
+  })
+
+  test('of a cancellation is announced to the queue', async () => {
+    const { queue, start, jobs } = makeShared({ cache: forgetful(({ code }) => code === 'cancelled') })
+    const token = await start()
+    await jobs.cancel(token)
+    expect(queue.cancel).toHaveBeenCalledWith(token)
+  })
+})
+
+test('what was not stored of many new jobs is told to nobody', async () => {
+  const cache = distantCache()
+  const gate = makeGate()
+  const writeMany = async (entries: readonly unknown[]) => {
+    await gate.opened
+    return entries.map(() => false)
+  }
+  const { jobs, service } = makeShared({ cache: { ...cache, writeMany } })
+  const seen: string[] = []
+  const watched = new Promise<void>((resolve) => {
+    jobs.on('queued', async ({ token }) => {
+      // By the clock of a worker that is a little behind.
+      const running = makeRunning({ updatedAt: Date.now() - 50 })
+      await cache.write(String(token), running, 60_000)
+      for await (const { status } of jobs.watch(String(token), { interval: 10 })) {
+        seen.push(status)
+        if (status !== 'running') continue
+        gate.open()
+        const end = { version: 2, status: 'done', progress: 100, finishedAt: Date.now() } as const
+        setTimeout(() => cache.write(String(token), makeRunning(end), 60_000), 50)
+      }
+      resolve()
+    })
+  })
+  const started = service.executeJobs('after', 'create', [1])
+  await vi.advanceTimersByTimeAsync(100)
+  await Promise.all([started, watched])
+  expect(seen).toEqual(['running', 'done'])
+})
+
+test('a job that comes again while it is compensated for, because its lock was lost, is not compensated for twice', async () => {
+  const gate = makeGate()
+  const failed = vi.fn(() => gate.opened)
+  const hooks: Hooks = { afterCreateJob: () => Promise.reject(new JobError('no')), afterCreateJobFailed: failed }
+  const { queue, jobs } = makeShared({}, hooks)
+  jobs.register('bench', () => hooks)
+  jobs.work()
+  const envelope = makeEnvelope()
+  const first = queue.deliver(envelope)
+  await vi.waitFor(() => expect(failed).toHaveBeenCalledOnce())
+  const again = queue.deliver(envelope)
+  await vi.advanceTimersByTimeAsync(100)
+  gate.open()
+  expect(await Promise.all([first, again])).toMatchObject([{ type: 'failed' }, { type: 'failed' }])
+  expect(await queue.deliver(envelope)).toMatchObject({ type: 'failed' })
+  expect(failed).toHaveBeenCalledOnce()
+})
+
+test('an error whose message is none has a status, and an answer that any queue can carry', async () => {
+  const error = new JobError('x')
+  Object.defineProperty(error, 'message', { value: 5n })
+  const hooks: Hooks = { afterCreateJob: () => Promise.reject(error) }
+  const { queue, jobs } = makeShared({}, hooks)
+  jobs.register('bench', () => hooks)
+  jobs.work()
+  const answer = await queue.deliver(makeEnvelope())
+  expect(JSON.parse(JSON.stringify(answer))).toMatchObject({ outcome: { code: 'failed', message: expect.any(String) } })
 })

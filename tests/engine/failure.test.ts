@@ -1,8 +1,8 @@
-import { type FailureHook, JobError, memoryQueue } from 'after-jobs'
+import { createAfterJobs, type FailureHook, JobError, memoryQueue } from 'after-jobs'
 import fc from 'fast-check'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { distantRaces, lifeOf, nearRaces, type Race, runRace } from './support/race'
-import { type Gate, type Hooks, makeBench, makeGate, turns } from './support/runtime'
+import { type Gate, type Hooks, makeBench, makeGate, makeService, turns } from './support/runtime'
 
 const unexpected = new Error('connect ECONNREFUSED')
 const meant = new JobError('The project does not exist')
@@ -401,3 +401,42 @@ describe('a compensation', () => {
     expect(logger.lines.filter(({ message }) => /JobFailed threw/.test(message))).toHaveLength(1)
   })
 })
+
+describe('a job whose record is gone', () => {
+  test('when its attempt fails has its further attempts all the same', async () => {
+    const { jobs, cache, start, failed } = benchWith(
+      {
+        async afterCreateJob() {
+          await vi.waitFor(async () => expect(await cache.read(token)).toBeUndefined())
+          runs++
+          if (runs < 3) throw unexpected
+        },
+      },
+      { attempts: 3, liveTtl: 20 },
+    )
+    let runs = 0
+    const token = await start()
+    expect(await vi.waitUntil(async () => runs === 3)).toBe(true)
+    await jobs.drain()
+    expect(await jobs.status(token)).toMatchObject({ status: 'done', attempt: 3, startedAt: expect.any(Number) })
+    expect(failed).not.toHaveBeenCalled()
+  })
+})
+
+test.each([0, 1, 2, 4])(
+  'a job that is cancelled %d microtasks after its attempt failed is compensated for at once',
+  async (microtasks) => {
+    // Not a bench: its spies take microtasks of their own.
+    const jobs = createAfterJobs(LONG)
+    const failed = vi.fn()
+    const hooks = { afterCreateJob: () => Promise.reject(unexpected), afterCreateJobFailed: failed }
+    jobs.on('retrying', async ({ token }) => {
+      for (let count = 0; count < microtasks; count++) await null
+      await jobs.cancel(String(token))
+    })
+    const token = String(await makeService(jobs, hooks).executeJob('after', 'create', 1))
+    expect(await jobs.settled(token)).toMatchObject({ status: 'error', code: 'cancelled' })
+    await jobs.drain({ signal: AbortSignal.timeout(5_000) })
+    expect(failed).toHaveBeenCalledOnce()
+  },
+)

@@ -96,6 +96,41 @@ describe("nested: 'inline'", () => {
     expect(await jobs.settled(token)).toMatchObject({ status: 'done', result: 90 })
   })
 
+  test('fills the step of a part that counts by hand, and one of the whole when the part is full', async () => {
+    class Service extends withAfterJobs({ jobs }) {
+      async afterCreateJob(_id: number, _token: string, progress: ProgressReporter) {
+        const part = progress.split(50)
+        part.total(2)
+        await this.executeJob('after', 'update', 1, { nested: 'inline' })
+        part.tick(2)
+        progress.total(1)
+        await this.executeJob('after', 'update', 2, { nested: 'inline' })
+        return { result: percents }
+      }
+      async afterUpdateJob(id: number, token: string, progress: ProgressReporter) {
+        progress.set(80)
+        progress.label(`child ${id}`)
+        await vi.waitFor(async () => expect(await jobs.status(token)).toMatchObject({ label: `child ${id}` }))
+        percents.push((await jobs.status(token)).progress)
+      }
+    }
+    const percents: number[] = []
+    const token = (await new Service().executeJob('after', 'create', 1)) as string
+    expect(await jobs.settled(token)).toMatchObject({ status: 'done', result: [20, 90] })
+  })
+
+  test('takes an option that is undefined for one that is absent', async () => {
+    class Service extends withAfterJobs({ jobs }) {
+      async afterCreateJob(_id: number, token: string) {
+        const options = { nested: 'inline', delay: undefined } as { nested: 'inline' }
+        return { result: (await this.executeJob('after', 'update', 1, options)) === token }
+      }
+      async afterUpdateJob() {}
+    }
+    const token = (await new Service().executeJob('after', 'create', 1)) as string
+    expect(await jobs.settled(token)).toMatchObject({ status: 'done', result: true })
+  })
+
   test('is cancelled with the parent', async () => {
     const family = makeFamily([1, 2], async (id, _token, _progress, job) => {
       ran.push(id)

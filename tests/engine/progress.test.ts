@@ -595,3 +595,32 @@ describe(`each over ${CITIES} synchronous bodies`, () => {
     expect(percents).toEqual(percents.toSorted((a, b) => a - b))
   })
 })
+
+describe('each', () => {
+  test('gives up promises of a list when the job is aborted', async () => {
+    const progress = createTestProgress()
+    const reason = new Error('enough')
+    const seen: number[] = []
+    const loop = (async () => {
+      for await (const value of progress.each([Promise.resolve(1), new Promise<number>(() => {})])) seen.push(value)
+    })()
+    await turns(1)
+    progress.abort(reason)
+    expect(await rejection(loop)).toBe(reason)
+    expect(seen).toEqual([1])
+  })
+
+  test.each([Number.NaN, -10, Number.POSITIVE_INFINITY, 'ten' as unknown as number])(
+    'inside another one with a total of %s leaves that its own',
+    async (total) => {
+      const progress = createTestProgress()
+      const percents: number[] = []
+      for await (const _ of progress.each([1, 2, 3, 4])) {
+        for await (const _ of progress.each(['a'], total));
+        percents.push(progress.percent)
+      }
+      expect(percents[0]).toBeGreaterThan(0)
+      expect(progress.percent).toBe(100)
+    },
+  )
+})

@@ -1,7 +1,7 @@
 import { createServer } from 'node:http'
 import { connect as connectHttp2, createServer as createHttp2Server } from 'node:http2'
 import { connect, type Server, type Socket } from 'node:net'
-import { createNodeHandler } from 'after-jobs/http'
+import { createJobHandler, createNodeHandler } from 'after-jobs/http'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { AfterJobsError } from '../../src/core/errors'
 import type { JobStatusRecord } from '../../src/core/runtime'
@@ -174,3 +174,33 @@ function holdRecord(stub: ReturnType<typeof createStubJobs>): { arrived: Promise
 function throwError(): never {
   throw new Error('broken')
 }
+
+test('a reader of a stream whose request is aborted is told its end', async () => {
+  const stub = createStubJobs()
+  const going = new AbortController()
+  const ask = createJobHandler(stub.jobs)
+  const open = () => ask(new Request(`http://localhost/jobs/events/${TOKENS.running}`, { signal: going.signal }))
+  const [read, unread] = [await open(), await open()]
+  const text = read.text()
+  going.abort()
+  expect(await text).toContain('running')
+  expect(await unread.text()).toContain('running')
+  expect(await (await open()).text()).toContain('running')
+})
+
+test('a quick read that throws is answered like a slow one', async () => {
+  const stub = createStubJobs()
+  const record = Object.assign(() => Promise.reject(AWAY), {
+    now() {
+      throw AWAY
+    },
+  })
+  const response = await createJobHandler({ ...stub.jobs, record })(
+    new Request(`http://localhost/jobs/status/${TOKENS.done}`),
+  )
+  expect(response.status).toBe(503)
+  const handle = createNodeHandler({ ...stub.jobs, record })
+  const server = createServer((request, answer) => handle(request, answer))
+  await listen(server)
+  expect((await fetch(`http://localhost:${portOf(server)}/jobs/status/${TOKENS.done}`)).status).toBe(503)
+})

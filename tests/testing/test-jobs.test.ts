@@ -8,7 +8,7 @@ import {
   withAfterJobs,
 } from 'after-jobs'
 import { createTestJobs, type TestJobs } from 'after-jobs/testing'
-import { expect, test, vi } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { spyLogger } from '../engine/support/spies'
 
 const YEAR = 365 * 24 * 3_600_000
@@ -310,10 +310,27 @@ test('a job that starts itself for ever is told, not waited for', async () => {
 test('drain rejects with the reason of a signal: aborted before', async () => {
   const jobs = createTestJobs()
   const afterCreateJob = vi.fn()
-  await attachAfterJobs({ afterCreateJob }, { jobs }).executeJob('after', 'create', 1)
+  const service = attachAfterJobs({ afterCreateJob }, { jobs })
+  await service.executeJob('after', 'create', 1)
+  await turns(1)
+  await service.executeJob('after', 'create', 2, { delay: 1_000 })
   const reason = new Error('enough')
   await expect(jobs.drain({ signal: AbortSignal.abort(reason) })).rejects.toBe(reason)
+  await turns(2)
   expect(afterCreateJob).not.toHaveBeenCalled()
+})
+
+test('runs under the fake timers of a test', async () => {
+  vi.useFakeTimers()
+  onTestFinished(() => void vi.useRealTimers())
+  const jobs = createTestJobs()
+  const afterCreateJob = vi.fn()
+  const service = attachAfterJobs({ afterCreateJob }, { jobs })
+  await service.executeJob('after', 'create', 1)
+  expect(await jobs.runNext()).toBe(true)
+  await service.executeJob('after', 'create', 2, { delay: YEAR })
+  await jobs.drain()
+  expect(afterCreateJob).toHaveBeenCalledTimes(2)
 })
 
 test('drain rejects with the reason of a signal: aborted between two jobs', async () => {
@@ -401,6 +418,15 @@ test('getJobToken() needs no scope, not even where actions overlap', async () =>
   expect(two.getJobToken()).toBeUndefined()
   expect(one.getJobToken()).toBe(jobs.dispatched[1]?.token)
   expect(new Service().getJobToken()).toBeUndefined()
+})
+
+test('getJobToken() has none after a bulk of nothing', async () => {
+  const jobs = createTestJobs()
+  const service = attachAfterJobs({ afterCreateJob() {} }, { jobs })
+  const token = await service.executeJob('after', 'create', 1)
+  expect(service.getJobToken()).toBe(token)
+  await service.executeJobs('after', 'create', [])
+  expect(service.getJobToken()).toBeUndefined()
 })
 
 test('getJobToken() works after an automatic start, by instance and by entity', async () => {

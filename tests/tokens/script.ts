@@ -118,6 +118,10 @@ function watchAsyncLocalStorage() {
       return this.#storage.run(store, callback)
     }
 
+    disable(): void {
+      this.#storage.disable()
+    }
+
     enterWith(store: T): void {
       calls.enterWith++
       this.#storage.enterWith(store)

@@ -189,7 +189,9 @@ new Optional().executeJob('after', 'name', 'x')
 
 // Subjects.
 
-expectTypeOf<JobSubject>().toEqualTypeOf<string | number | { readonly id: string | number }>()
+expectTypeOf<string | number | { readonly id: string | number }>().toExtend<JobSubject>()
+expectTypeOf<{ id: string; name: string }>().toExtend<JobSubject>()
+service.executeJob('after', 'create', { id: 1, name: 'an entity that is written in place' })
 service.executeJob('after', 'create', 0)
 service.executeJob('after', 'create', 'x')
 expectTypeOf(service.executeJobs('after', 'create', [1, 'x', { id: 2 }])).resolves.toEqualTypeOf<string[]>()
@@ -414,3 +416,43 @@ class Called extends withAfterJobs() {
   }
 }
 void (() => new Called().executeJob('after', 'create', 1))
+
+// Payloads that are written in place, where a literal, a tuple and a member of a union would else widen.
+
+type Order = { kind: 'new'; lines: [sku: string, count: number][] } | { kind: 'gone'; reason?: 'sold' | 'lost' }
+
+class Precise extends withAfterJobs({ jobs }) {
+  afterSendJob(
+    _id: number,
+    _token: string,
+    _progress: ProgressReporter,
+    job: JobContext<{ by: 'mail' | 'sms'; n?: 1 | 2 }>,
+  ) {
+    expectTypeOf(job.payload.by).toEqualTypeOf<'mail' | 'sms'>()
+  }
+  afterOrderJob(_id: number, _token: string, _progress: ProgressReporter, _job: JobContext<Order>) {}
+  afterPairJob(_id: number, _token: string, _progress: ProgressReporter, _job: JobContext<[number, 'a' | 'b']>) {}
+  afterMaybeJob(_id: number, _token: string, _progress: ProgressReporter, _job: JobContext<'a' | 'b' | undefined>) {}
+  async remind(id: number) {
+    await this.executeJob('after', 'send', id, { payload: { by: 'sms', n: 2 } })
+  }
+}
+const precise = new Precise()
+precise.executeJob('after', 'send', 1, { payload: { by: 'mail' } })
+precise.executeJobs('after', 'send', [1], { payload: { by: 'mail', n: 1 } })
+precise.executeJob('after', 'order', 1, { payload: { kind: 'new', lines: [['a', 1]] } })
+precise.executeJob('after', 'order', 1, { payload: { kind: 'new', lines: [] } })
+precise.executeJob('after', 'order', 1, { payload: { kind: 'gone', reason: 'lost' } })
+precise.executeJob('after', 'pair', 1, { payload: [1, 'b'] })
+precise.executeJob('after', 'maybe', 1)
+precise.executeJob('after', 'maybe', 1, { payload: 'a' })
+const order: Order = { kind: 'gone' }
+precise.executeJob('after', 'order', 1, { payload: order })
+// @ts-expect-error no member of the union
+precise.executeJob('after', 'send', 1, { payload: { by: 'pigeon' } })
+// @ts-expect-error a reason belongs to the other kind
+precise.executeJob('after', 'order', 1, { payload: { kind: 'new', reason: 'lost' } })
+// @ts-expect-error the payload is missing
+precise.executeJob('after', 'pair', 1)
+// @ts-expect-error no such letter
+precise.executeJob('after', 'maybe', 1, { payload: 'c' })
