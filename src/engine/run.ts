@@ -23,6 +23,8 @@ export class Run implements ProgressHost, TrackerHost, Link<Run> {
   readonly attempt: number
   readonly reporter: ProgressBar
   readonly #observer: RunObserver | undefined
+  /** The worker whose run it is. */
+  readonly owner: object | undefined
   readonly #delivery: JobDelivery
   #controller: AbortController | undefined
   #reason: unknown
@@ -45,13 +47,21 @@ export class Run implements ProgressHost, TrackerHost, Link<Run> {
   #scope: TokenScope | undefined
   #onExpiry: ((ending: Ending) => void) | undefined
 
-  constructor(envelope: JobEnvelope, delivery: JobDelivery, service: object, runId: number, observer?: RunObserver) {
+  constructor(
+    envelope: JobEnvelope,
+    delivery: JobDelivery,
+    service: object,
+    runId: number,
+    observer?: RunObserver,
+    owner?: object,
+  ) {
     this.envelope = envelope
     this.service = service
     this.runId = runId
     this.attempt = delivery.attempt
     this.reporter = new ProgressBar(this)
     this.#observer = observer
+    this.owner = owner
     this.#delivery = delivery
   }
 

@@ -57,29 +57,37 @@ export class Runner implements RunObserver {
     this.#strangers = new Strangers(parts)
   }
 
-  /** Runs one delivery to its answer. Never rejects. */
-  readonly run: ImmediateRun = makeRun((envelope, delivery) => this.#deliver(envelope, delivery))
+  /** Makes what runs one delivery to its answer, and never rejects; its runs name their owner. */
+  runFor(owner: object | undefined): JobRun {
+    const immediate: Required<JobRun>['immediate'] = (envelope, delivery) => this.#deliver(envelope, delivery, owner)
+    return Object.assign(async (...delivered: Parameters<JobRun>) => immediate(...delivered), { immediate })
+  }
 
   /** Finds the service, then runs. Here and below, what need not be waited for goes on at once: a promise costs as much as a small hook. */
-  #deliver(envelope: JobEnvelope, delivery: JobDelivery): JobAnswer | Promise<JobAnswer> {
+  #deliver(envelope: JobEnvelope, delivery: JobDelivery, owner: object | undefined): JobAnswer | Promise<JobAnswer> {
     try {
       // What came with a live service was made here.
       const flaw = delivery.service === undefined ? findFlaw(envelope) : undefined
       if (flaw !== undefined) return this.#finishLater(envelope, undefined, this.#strangers.refuse(envelope, flaw))
       const service = this.#parts.registry.find(envelope, delivery.service)
-      if (!(service instanceof Promise)) return this.#runOn(service, envelope, delivery)
-      const answer = service.then((made) => this.#runOn(made, envelope, delivery))
+      if (!(service instanceof Promise)) return this.#runOn(service, envelope, delivery, owner)
+      const answer = service.then((made) => this.#runOn(made, envelope, delivery, owner))
       return answer.catch((error) => this.#giveUp(envelope, undefined, error))
     } catch (error) {
       return this.#giveUp(envelope, undefined, error)
     }
   }
 
-  #runOn(service: object | undefined, envelope: JobEnvelope, delivery: JobDelivery): JobAnswer | Promise<JobAnswer> {
+  #runOn(
+    service: object | undefined,
+    envelope: JobEnvelope,
+    delivery: JobDelivery,
+    owner: object | undefined,
+  ): JobAnswer | Promise<JobAnswer> {
     if (service === undefined || envelope.version !== ENVELOPE_VERSION) {
       return this.#finishLater(envelope, undefined, this.#strangers.strand(envelope))
     }
-    const run = new Run(envelope, delivery, service, randomNumber(), this)
+    const run = new Run(envelope, delivery, service, randomNumber(), this, owner)
     const { outcome } = delivery
     // The record of an end that the queue has kept may have expired.
     const claim = outcome === undefined ? this.#claim(run) : this.#parts.store.end(run.token, outcome, envelope)
@@ -333,14 +341,6 @@ export class Runner implements RunObserver {
       attempt = write()
     }
   }
-}
-
-/** A run that can answer at once. */
-export type ImmediateRun = Required<JobRun> & JobRun
-
-/** Makes a run of what answers at once where it can. */
-export function makeRun(immediate: ImmediateRun['immediate']): ImmediateRun {
-  return Object.assign(async (...delivered: Parameters<JobRun>) => immediate(...delivered), { immediate })
 }
 
 /** Calls the hook; answers `undefined` where it has promised something, which is the body of the run. */

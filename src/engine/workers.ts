@@ -2,10 +2,10 @@ import { AfterJobsError } from '../core/errors'
 import { checkCount } from '../core/job'
 import type { Worker } from '../core/runtime'
 import { nextTurn, settlesWithin } from '../core/timer'
-import type { JobConsumer, JobQueue, JobRun } from '../ports/queue'
+import type { JobConsumer, JobQueue } from '../ports/queue'
 import { Bell } from './bell'
 import type { Run } from './run'
-import { type ImmediateRun, makeRun, type Runner } from './runner'
+import type { Runner } from './runner'
 
 const DEFAULT_GRACE = 10_000
 /** How long a hook whose signal was aborted may take to end by itself before its job is handed back without it. */
@@ -38,7 +38,7 @@ export class Workers {
 
   /** Runs what comes, where the queue does not wait for `work()`. */
   start(): void {
-    if (this.#queue.autoStart) this.#automatic = this.#queue.consume(this.#runner.run)
+    if (this.#queue.autoStart) this.#automatic = this.#queue.consume(this.#runner.runFor(undefined))
   }
 
   work(concurrency: number): Worker {
@@ -46,15 +46,15 @@ export class Workers {
     checkCount('work({ concurrency })', concurrency)
     this.#replaced ??= this.#automatic?.close()
     this.#automatic = undefined
-    const own = new Set<string>()
-    const worker = this.#makeWorker(this.#queue.consume(noteRuns(this.#runner.run, own), { concurrency }), own)
+    const owner = {}
+    const worker = this.#makeWorker(this.#queue.consume(this.#runner.runFor(owner), { concurrency }), owner)
     this.#workers.add(worker)
     return worker
   }
 
   async runNext(): Promise<boolean> {
     this.#checkOpen('runNext()')
-    const single = this.#queue.runOne(this.#runner.run)
+    const single = this.#queue.runOne(this.#runner.runFor(undefined))
     this.#singles.add(single)
     return single.finally(() => this.#singles.delete(single))
   }
@@ -125,9 +125,9 @@ export class Workers {
     await settlesWithin(Promise.allSettled(this.#background), ms)
   }
 
-  #makeWorker(consumer: JobConsumer, own: Set<string>): Worker {
+  #makeWorker(consumer: JobConsumer, owner: object): Worker {
     let closing: Promise<void> | undefined
-    const runs = () => [...this.#runner.running].filter(({ token }) => own.has(token))
+    const runs = () => [...this.#runner.running].filter((run) => run.owner === owner)
     const close = async (grace: number) => {
       await this.#stop(consumer.close(), runs, grace)
       this.#workers.delete(worker)
@@ -156,16 +156,6 @@ export class Workers {
   #checkOpen(what: string): void {
     if (this.#isClosed) throw new AfterJobsError('CLOSED', `${what} was called on a closed runtime.`)
   }
-}
-
-/** Runs jobs, and notes the tokens of those that run. */
-function noteRuns({ immediate }: ImmediateRun, own: Set<string>): JobRun {
-  return makeRun((envelope, delivery) => {
-    const answer = immediate(envelope, delivery)
-    if (!(answer instanceof Promise)) return answer
-    own.add(envelope.token)
-    return answer.finally(() => own.delete(envelope.token))
-  })
 }
 
 function nobodyWorks(): AfterJobsError {

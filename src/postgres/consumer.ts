@@ -1,5 +1,7 @@
+import { Chain } from '../core/chain'
 import type { JobAnswer, JobConsumer, JobRun } from '../ports/queue'
 import { Delivery, type TakenRow } from './delivery'
+import { QUERY_LIMIT } from './engine'
 import { type AnswerRow, Outbox } from './outbox'
 import { type ConsumerParts, Upkeep } from './upkeep'
 
@@ -15,7 +17,7 @@ export class Consumer implements JobConsumer {
   readonly #parts: ConsumerParts
   readonly #run: JobRun
   readonly #concurrency: number
-  readonly #held = new Map<string, Delivery>()
+  readonly #held = new Chain<Delivery>()
   readonly #outbox: Outbox
   readonly #upkeep: Upkeep
   /** The bodies that run. A job is held for longer: until its answer was stored. */
@@ -53,7 +55,7 @@ export class Consumer implements JobConsumer {
     // Whatever wakes it: it takes no other.
     this.#isClosing = true
     await Promise.all([this.#upkeep.recover(), this.#upkeep.sweep()])
-    const { deliveries } = await this.#fetch(1)
+    const { deliveries } = await this.#fetch(1, QUERY_LIMIT)
     const [delivery] = deliveries
     if (delivery === undefined) return false
     this.#upkeep.renew()
@@ -104,7 +106,9 @@ export class Consumer implements JobConsumer {
   async #takeSome(): Promise<number> {
     this.#isWoken = false
     try {
-      const { deliveries, wait } = await this.#fetch(this.#concurrency - this.#running)
+      // Nobody waits for it, and the jobs of a look that is given up are stranded until their locks end.
+      const limit = Math.max(QUERY_LIMIT, this.#parts.settings.lockDuration / 2)
+      const { deliveries, wait } = await this.#fetch(this.#concurrency - this.#running, limit)
       for (const delivery of deliveries) {
         void (this.#isClosing ? this.#answer(delivery, UNTOUCHED) : this.#deliver(delivery))
       }
@@ -116,16 +120,16 @@ export class Consumer implements JobConsumer {
     }
   }
 
-  async #fetch(count: number): Promise<{ deliveries: Delivery[]; wait: number }> {
+  async #fetch(count: number, limit: number): Promise<{ deliveries: Delivery[]; wait: number }> {
     const { engine, settings } = this.#parts
     const { statements, query } = engine
-    const rows = await query<TakenRow & { wait: number | null }>(statements.take, [count, settings.lockDuration])
+    const rows = await query<TakenRow & { wait: number | null }>(statements.take, [count, settings.lockDuration], limit)
     const free = async (delivery: Delivery) => {
       const [row] = await query<{ place: string }>(statements.start, [delivery.token, delivery.number])
       if (row !== undefined) delivery.place = row.place
     }
     const deliveries = rows.flatMap((row) => (row.token === null ? [] : new Delivery(row, free)))
-    for (const delivery of deliveries) this.#held.set(delivery.token, delivery)
+    for (const delivery of deliveries) this.#held.push(delivery)
     return { deliveries, wait: Math.max(0, rows[0]?.wait ?? Number.POSITIVE_INFINITY) }
   }
 
@@ -141,7 +145,7 @@ export class Consumer implements JobConsumer {
 
   async #answer(delivery: Delivery, answer: JobAnswer): Promise<void> {
     await this.#outbox.answer(delivery, answer)
-    if (this.#held.get(delivery.token) === delivery) this.#held.delete(delivery.token)
+    this.#held.delete(delivery)
     this.#checkEmpty()
   }
 

@@ -1,3 +1,4 @@
+import type { Chain, Link } from '../core/chain'
 import type { JobEnvelope } from '../core/job'
 import { Lock } from '../core/lock'
 import { CANCELLED, type JobOutcome } from '../core/status'
@@ -18,7 +19,7 @@ export interface TakenRow {
 }
 
 /** One job in the hands of this process. */
-export class Delivery extends Lock implements JobDelivery {
+export class Delivery extends Lock implements JobDelivery, Link<Delivery> {
   readonly token: string
   readonly envelope: JobEnvelope
   readonly attempt: number
@@ -27,6 +28,10 @@ export class Delivery extends Lock implements JobDelivery {
   readonly number: number
   /** Where its row is, unless somebody else has changed it. */
   place: string
+  /** Where it stands while it is held. */
+  chain: Chain<Delivery> | undefined
+  before: Delivery | undefined
+  after: Delivery | undefined
   readonly #stands: boolean
   readonly #free: (delivery: Delivery) => Promise<unknown>
 

@@ -133,8 +133,7 @@ export class Gatherer<I extends { readonly token: string }, O> {
   async #runApart(batch: readonly Waiting<I, O>[]): Promise<void> {
     const open = [...batch]
     this.#rejectLate(open)
-    if (this.#lanes > 1) return void (await Promise.all(open.map((one) => this.#run([one]))))
-    // By halves, because one after the other would take too long.
+    // By halves, because one after the other would take too long, and all at once would take every connection.
     const middle = Math.ceil(open.length / 2)
     for (const half of [open.slice(0, middle), open.slice(middle)]) {
       this.#rejectLate(half)

@@ -230,7 +230,11 @@ async function openParts(state: State): Promise<ConsumerParts> {
   }
   state.hearing ??= state.database.listen(settings.channel, (payload) => hear(state, payload), onTrouble)
   const { hearing } = state
-  const ask: Engine['query'] = (text, values) => hearing.query?.(text, values) ?? engine.query(text, values)
+  // A connection that only listens may be dead for a while before anyone notices, and locks end meanwhile.
+  const ask: Engine['query'] = (text, values) => {
+    const heard = hearing.query?.<never>(text, values)
+    return heard === undefined ? engine.query(text, values) : heard.catch(() => engine.query(text, values))
+  }
   return { settings, engine, ask, onLost: listener.onLost, onTrouble }
 }
 

@@ -131,10 +131,13 @@ function giveUp(call: Call): Error {
   return noAnswer(call.limit)
 }
 
-/** Tells whether a statement was not run, because a pooler gave it to a connection that has not prepared it, or has already. */
+/**
+ * Tells whether a statement was not run, because a pooler gave it to a connection that has not prepared it, or has already, or
+ * because somebody has altered the table since.
+ */
 function isUnprepared(error: unknown): boolean {
   const { code } = error as { code?: unknown }
-  return code === '26000' || code === '42P05'
+  return code === '26000' || code === '42P05' || code === '0A000'
 }
 
 /** Several statements may have left a transaction open. */

@@ -1,7 +1,10 @@
 /** Five characters, none of which are a code of Node's, like EPIPE: the classes of those begin with none of these. */
 const SQL_STATE = /^[\dFHPX][\dA-Z]{4}$/
-/** Classes that say nothing of the statement: of the connection, its transaction, the server's means, its end, and its own errors. */
-const NO_REFUSAL = /^(08|25P|53|57P|58|F|X)/
+/**
+ * Classes that say nothing of the statement: of the connection, its transaction, the server's means, its end, and its own errors;
+ * and that the server may only be read, as after a failover, where another connection may lead to the new one.
+ */
+const NO_REFUSAL = /^(08|25P|25006|53|57P|58|F|X)/
 const NO_SUCH_TABLE = '42P01'
 
 /** Reads PostgreSQL's code of an error, which alone is the same in every language; `undefined` for one that is not the server's. */

@@ -169,7 +169,7 @@ function writeForLocks(place: Place): Part<'start' | 'renew' | 'recover'> {
       FROM held
       WHERE job.name = '${queue}' AND job.id = ANY (ARRAY(SELECT token FROM held)) AND job.state = 'active'
         AND job.id = held.token AND job.retry_count = held.delivery
-      RETURNING job.id::text AS token, job.ctid::text AS place`,
+      RETURNING job.id::text AS token, job.retry_count AS delivery, job.ctid::text AS place`,
     recover: `
       WITH lost AS (
         UPDATE ${jobs} SET state = 'retry', heartbeat_on = NULL

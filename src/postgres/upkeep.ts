@@ -16,6 +16,7 @@ export interface ConsumerParts {
 
 interface RenewedRow {
   token: string
+  delivery: number
   place: string
 }
 
@@ -28,11 +29,11 @@ const SHORTEST_BEAT = 1_000
 /** What a worker does from time to time: renew its locks, take lost jobs back, say that it lives, and delete what is old. */
 export class Upkeep {
   readonly #parts: ConsumerParts
-  readonly #held: ReadonlyMap<string, Delivery>
+  readonly #held: Iterable<Delivery>
   readonly #id = randomUUID()
   readonly #timers: NodeJS.Timeout[] = []
 
-  constructor(parts: ConsumerParts, held: ReadonlyMap<string, Delivery>) {
+  constructor(parts: ConsumerParts, held: Iterable<Delivery>) {
     this.#parts = parts
     this.#held = held
   }
@@ -82,17 +83,17 @@ export class Upkeep {
   }
 
   async #renew(): Promise<void> {
-    const held = [...this.#held.values()].filter(({ isLost }) => !isLost)
+    const held = [...this.#held].filter(({ isLost }) => !isLost)
     if (held.length === 0) return
     const { engine, ask, settings } = this.#parts
     const rows = held.map(({ token, number }) => ({ token, delivery: number }))
     const renewed = await ask<RenewedRow>(engine.statements.renew, [JSON.stringify(rows), settings.lockDuration])
-    const places = new Map(renewed.map(({ token, place }) => [token, place]))
+    const rowsOfToken = new Map(renewed.map((row) => [row.token, row]))
     for (const delivery of held) {
-      const place = places.get(delivery.token)
-      if (place !== undefined) delivery.place = place
+      const row = rowsOfToken.get(delivery.token)
+      if (row?.delivery === delivery.number) delivery.place = row.place
       // One that was answered meanwhile is not lost.
-      else if (this.#held.get(delivery.token) === delivery) delivery.lose()
+      else if (delivery.chain !== undefined) delivery.lose()
     }
   }
 

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { Job, Processor, Worker, WorkerOptions } from 'bullmq'
+import type { BackendFactory, Job, Processor, RedisQueueBackend, Worker, WorkerOptions } from 'bullmq'
 import type { JobRun, QueueListener } from '../ports/queue'
 import { unavailable } from './connections'
 import { type BullMq, Delivery, delayOf, deliver, isRefusal } from './delivery'
@@ -30,7 +30,10 @@ export interface JobWorker extends Worker {
   abandon(): Promise<void>
 }
 
-/** Makes a BullMQ worker that takes jobs and runs them; without `run`, one that only fetches. */
+/**
+ * Makes a BullMQ worker that takes jobs and runs them; without `run`, one that only fetches, and that has no connection by which
+ * BullMQ would count it among those that wait for jobs.
+ */
 export function makeWorker(parts: ConsumerParts, run: JobRun | undefined, concurrency: number): JobWorker {
   const { bullmq, name, prefix, connection, lockDuration, stalledInterval, listener } = parts
   const held = new Map<string, Delivery>()
@@ -45,7 +48,8 @@ export function makeWorker(parts: ConsumerParts, run: JobRun | undefined, concur
   }
   const process =
     run && ((job: Job, lock = '') => hold(held, new Delivery(job), (it) => deliver(bullmq, run, it, lock)))
-  const worker = new (adapt(bullmq.Worker))(name, process, options)
+  const backend: RedisBackendFactory[] = run ? [] : [(of, own) => bullmq.createRedisBackend(of, own)]
+  const worker = new (adapt(bullmq.Worker, held))(name, process, options, ...backend)
   worker.on('lockRenewalFailed', (tokens) => {
     for (const token of tokens) held.get(token)?.lose()
   })
@@ -69,10 +73,27 @@ async function hold<T>(
   }
 }
 
-type JobWorkerClass = new (name: string, process: Processor | undefined, options: WorkerOptions) => JobWorker
+type RedisBackendFactory = BackendFactory<RedisQueueBackend>
 
-function adapt(Base: typeof Worker): JobWorkerClass {
+type JobWorkerClass = new (
+  name: string,
+  process: Processor | undefined,
+  options: WorkerOptions,
+  ...backend: RedisBackendFactory[]
+) => JobWorker
+
+function adapt(Base: typeof Worker, held: ReadonlyMap<string, Delivery>): JobWorkerClass {
   return class extends Base {
+    /** BullMQ knows locks by their job: the end of a delivery that has lost its own would end the renewal of the next one's. */
+    protected override createLockManager(): void {
+      super.createLockManager()
+      const { lockManager } = this
+      const untrack = lockManager.untrackJob.bind(lockManager)
+      lockManager.untrackJob = (token) => {
+        if (!held.has(token)) untrack(token)
+      }
+    }
+
     /** A message that is not JSON would be thrown at BullMQ's loop; as an empty one, the runtime refuses it. */
     protected override createJob(data: never, id: string) {
       try {

@@ -125,6 +125,15 @@ describeWithPostgres('the table of statuses', {}, () => {
     expect(await cache.write(token, record, HOUR)).toBe(true)
   })
 
+  test('is read also when somebody has altered its columns', async (context) => {
+    const { cache, pool, table } = open(context, { max: 1 })
+    const { token, record } = await store(cache, HOUR)
+    expect(await cache.read(token)).toEqual(record)
+    await pool.query(`ALTER TABLE ${table} ALTER label TYPE varchar(600)`)
+    expect(await cache.read(token)).toEqual(record)
+    expect(await cache.write(token, nextOf(record, {}), HOUR)).toBe(true)
+  })
+
   test('is read also through a pooler that forgets what was prepared', async (context) => {
     const { cache, pool } = open(context, { max: 1 })
     const { token, record } = await store(cache, HOUR)

@@ -184,6 +184,27 @@ test('what the server refuses, in whatever language, takes no other call with it
   ])
 })
 
+test('a bad one among a thousand does not take every connection', async () => {
+  const refusal = Object.assign(new Error('deadlock detected'), { code: '40P01' })
+  const counts = { underWay: 0, most: 0, statements: 0 }
+  const gatherer = new Gatherer<Item, string>(LIMIT, async (items) => {
+    counts.statements++
+    counts.underWay++
+    counts.most = Math.max(counts.most, counts.underWay)
+    await new Promise((resolve) => setImmediate(resolve))
+    counts.underWay--
+    if (items.some(({ word }) => word === 'bad')) throw refusal
+    return items.map(({ word }) => `${word}!`)
+  })
+  const calls = Array.from({ length: 1_000 }, (_, index) => {
+    return gatherer.add({ token: String(index), word: index === 700 ? 'bad' : 'good' })
+  })
+  const ends = await Promise.allSettled(calls)
+  expect(ends.flatMap(({ status }, index) => (status === 'rejected' ? [index] : []))).toEqual([700])
+  expect(counts.most).toBeLessThanOrEqual(2)
+  expect(counts.statements).toBeLessThanOrEqual(25)
+})
+
 test('what the server refuses changes nothing about the order of the others in a single lane', async () => {
   const refusal = Object.assign(new Error('nothing like that'), { code: '22P02' })
   const carried: string[] = []

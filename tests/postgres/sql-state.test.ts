@@ -9,6 +9,8 @@ test.each([
   ['57014', 'a statement that was cancelled', true],
   ['P0001', 'what a trigger raised', true],
   ['08006', 'a connection that failed', false],
+  ['25006', 'a server that may only be read by now', false],
+  ['25001', 'a statement that no transaction may hold', true],
   ['25P02', 'a transaction that had failed before', false],
   ['53300', 'too many connections', false],
   ['57P01', 'a server that is shut down', false],

@@ -70,12 +70,12 @@ describeWithPostgres('a worker', {}, () => {
     const find = async () => (await query<{ state: string; holds: boolean }>(statements.find, [envelope.token]))[0]
     const sleep = () => until('end of the lock', async () => (await find())?.holds === false)
     await sleep()
-    await new Upkeep(parts, new Map([[envelope.token, delivery]])).recover()
+    await new Upkeep(parts, [delivery]).recover()
     expect(onLost).not.toHaveBeenCalled()
     expect(delivery.isLost).toBe(false)
     expect(await find()).toMatchObject({ state: 'active' })
     await sleep()
-    await new Upkeep(parts, new Map()).recover()
+    await new Upkeep(parts, []).recover()
     expect(onLost.mock.calls).toEqual([[envelope.token]])
   })
 

@@ -1,8 +1,11 @@
+import { redisCache, redisQueue } from 'after-jobs/redis'
+import { Redis } from 'ioredis'
 import { expect, test, vi } from 'vitest'
 import type { Step } from '../crew/errands'
 import { type Finisher, openCrew } from '../crew/shared-engine'
 import { testCrashes } from '../crew/suites/crash'
 import { until } from '../crew/until'
+import { makeBench, makeGate } from '../engine/support/runtime'
 import { redisEngine } from './support/engine'
 import { describeWithRedis, useRedis } from './support/suite'
 
@@ -91,5 +94,48 @@ describeWithRedis('the dedupe key of a process that dies', OPTIONS, () => {
     crew.openGate('end')
     for (const one of [parent, token, next]) expect(await crew.ended(one)).toMatchObject({ status: 'done' })
     expect(await crew.start([], { dedupe: 'key' })).not.toBe(next)
+  })
+})
+
+describeWithRedis('a worker that has lost a lock', OPTIONS, () => {
+  const redis = useRedis()
+
+  test('keeps the lock of the next delivery when the body of the first one ends', async ({ onTestFinished }) => {
+    const [url, prefix] = [redis.url, redis.makePrefix()]
+    const client = new Redis(url)
+    const gates = [makeGate(), makeGate(), makeGate()]
+    const hook = vi.fn(() => gates[hook.mock.calls.length - 1]?.opened)
+    const bench = makeBench(
+      { afterCreateJob: hook },
+      {
+        queue: redisQueue({ url, prefix, ...TIGHT }),
+        cache: redisCache({ url, prefix }),
+      },
+    )
+    onTestFinished(async () => {
+      for (const gate of gates) gate.open()
+      await bench.jobs.close()
+      client.disconnect()
+    })
+    bench.jobs.register('bench', () => bench.service)
+    bench.jobs.work({ concurrency: 2 })
+    const token = await bench.start()
+    await until('first run', () => hook.mock.calls.length === 1)
+    const lock = `${prefix}:after-jobs:${token}:lock`
+    await until('lost lock', async () => (await client.del(lock)) === 1)
+    await until('second run', () => hook.mock.calls.length === 2)
+    gates[0]?.open()
+    // It is renewed again and again, as long as the second body lives.
+    for (let renewal = 0; renewal < 3; renewal++) {
+      let left = await client.pttl(lock)
+      await until('renewal', async () => {
+        const before = left
+        left = await client.pttl(lock)
+        return left > before || hook.mock.calls.length > 2
+      })
+    }
+    expect(hook).toHaveBeenCalledTimes(2)
+    gates[1]?.open()
+    expect(await bench.jobs.settled(token)).toMatchObject({ status: 'done' })
   })
 })

@@ -33,6 +33,16 @@ export function testWorkers(engine: SharedEngine): void {
       await counts({ workers: 2 })
     })
 
+    test('are not those who run single jobs when they are told to', async (context) => {
+      const neighbours = place.openNeighbours(context)
+      const web = neighbours.add({ afterCreateJob() {} })
+      await web.start(1)
+      expect(await web.jobs.runNext()).toBe(true)
+      expect(await web.jobs.health()).toMatchObject({ waiting: 0, workers: 0 })
+      const token = await web.start(2)
+      await eventually(async () => expect(await web.jobs.status(token)).toMatchObject({ hint: 'no_worker' }))
+    })
+
     test('are missed in the status of a job that has waited for 2 s, until one comes', async (context) => {
       const neighbours = place.openNeighbours(context)
       const [web, worker] = [neighbours.add({ afterCreateJob() {} }), neighbours.add({ afterCreateJob() {} })]
