@@ -41,9 +41,9 @@ function toResponse(answer: HttpAnswer, isHead: boolean): Response {
 
 function toStream(answer: StreamAnswer, signal: AbortSignal): Response {
   let stream: EventStream | undefined
-  let end = (): void => {}
+  let onAbort = (): void => {}
   const close = (): void => {
-    signal.removeEventListener('abort', end)
+    signal.removeEventListener('abort', onAbort)
     stream?.close()
   }
   const body = new ReadableStream<Uint8Array>({
@@ -52,14 +52,21 @@ function toStream(answer: StreamAnswer, signal: AbortSignal): Response {
         controller.enqueue(chunk)
         return (controller.desiredSize ?? 0) > 0
       }
-      end = () => {
+      const end = (): void => {
         close()
         controller.close()
       }
+      onAbort = () => {
+        try {
+          end()
+        } catch {
+          // The server has given the body up itself.
+        }
+      }
       stream = answer.open({ send, end })
       // A server that has lost its client before it read the body may never cancel it.
-      if (signal.aborted) end()
-      else signal.addEventListener('abort', end)
+      if (signal.aborted) onAbort()
+      else signal.addEventListener('abort', onAbort)
     },
     pull: () => stream?.resume(),
     cancel: close,

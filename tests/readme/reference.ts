@@ -3,20 +3,14 @@ import ts from 'typescript'
 import manifest from '../../package.json'
 
 const ROOT = resolve(import.meta.dirname, '../..')
-const BEGIN = '<!-- reference: made of the docstrings by npm run reference -->'
-const END = '<!-- end of the reference -->'
+/** Where the reference stands: beside what it describes. */
+export const REFERENCE = 'src/README.md'
 
-/** Puts the reference where the README has its place for it. */
-export function withReference(readme: string): string {
-  const [before, rest] = split(readme, BEGIN)
-  const [, after] = split(rest, END)
-  return `${before}${BEGIN}\n\n${describeEntries()}\n${END}${after}`
-}
-
-function split(text: string, at: string): [string, string] {
-  const index = text.indexOf(at)
-  if (index < 0) throw new Error(`The README has no line "${at}".`)
-  return [text.slice(0, index), text.slice(index + at.length)]
+/** Writes the reference. */
+export function writeReference(): string {
+  const head =
+    'Every public name, with the first lines of its docstring. An editor shows the rest, with parameters and examples.'
+  return `# What is in the package\n\n<!-- made of the docstrings by npm run reference -->\n\n${head}\n\n${describeEntries()}`
 }
 
 /** Describes every public name of every entry, with the first paragraph of its docstring. */
@@ -26,13 +20,11 @@ function describeEntries(): string {
   // Docstrings can be read without any library's types, and much faster.
   const program = ts.createProgram(files, { noLib: true, types: [], moduleResolution: ts.ModuleResolutionKind.Bundler })
   const tables = entries.map(
-    (path, index) => `<details><summary><code>${join(manifest.name, path)}</code></summary>
+    (path, index) => `## \`${join(manifest.name, path)}\`
 
 | name | is | docstring |
 |---|---|---|
 ${describeNames(program, files[index] ?? '').join('\n')}
-
-</details>
 `,
   )
   return tables.join('\n')

@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs'
-import { withReference } from './reference'
+import { writeFileSync } from 'node:fs'
+import { REFERENCE, writeReference } from './reference'
 
-writeFileSync('README.md', withReference(readFileSync('README.md', 'utf8')))
+writeFileSync(REFERENCE, writeReference())
