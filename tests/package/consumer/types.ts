@@ -193,3 +193,22 @@ export async function follow(id: number): Promise<string> {
 }
 
 export const suites = [cacheConformance, queueConformance]
+
+type Notice = { by: 'mail' | 'sms'; to: [name: string, copies: 1 | 2][] } | { by: 'none'; why?: 'muted' }
+
+export class Notices extends withAfterJobs() {
+  afterSendJob(_id: number, _token: string, _progress: ProgressReporter, job: JobContext<Notice>): void {
+    console.log(job.payload.by)
+  }
+}
+const notices = new Notices()
+void notices.executeJob(
+  'after',
+  'send',
+  { id: 1, name: 'written in place' },
+  { payload: { by: 'sms', to: [['ada', 2]] } },
+)
+void notices.executeJob('after', 'send', 1, { payload: { by: 'mail', to: [] } })
+void notices.executeJobs('after', 'send', [1], { payload: { by: 'none', why: 'muted' } })
+// @ts-expect-error nobody sends by pigeon
+void notices.executeJob('after', 'send', 1, { payload: { by: 'pigeon', to: [] } })
