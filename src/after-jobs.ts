@@ -227,10 +227,11 @@ async function readHealth({ queue, reader }: Parts): Promise<Health> {
 async function closeAll(engine: Engine, { queue, cache, cancellation }: Parts, grace: number): Promise<void> {
   const { dispatcher, workers } = engine
   const end = Date.now() + grace
-  dispatcher.close()
+  dispatcher.beginClose()
   // What a transaction commits meanwhile still finds the queue.
   await settlesWithin(dispatcher.endTransactions(), grace)
   await workers.close(Math.max(0, end - Date.now()))
+  dispatcher.close()
   try {
     await cancellation.drop(await queue.close())
     await workers.finishBackground(Math.max(MIN_COMPENSATION, end - Date.now()))

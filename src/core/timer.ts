@@ -37,9 +37,12 @@ const { setImmediate: startSoon } = globalThis
 /** Gives the event loop a turn: timers fire and sockets are served. */
 export function nextTurn(): Promise<void> {
   return new Promise((resolve) => {
-    startSoon(resolve)
     // A test's fake timers may bring the turn about, but must not hold up what no time is to pass for.
-    if (setImmediate !== startSoon) setImmediate(resolve)
+    const fake = setImmediate === startSoon ? undefined : setImmediate(resolve)
+    startSoon(() => {
+      clearImmediate(fake)
+      resolve()
+    })
   })
 }
 

@@ -40,7 +40,9 @@ export class Cancellation {
     const applied = await store.end(token, outcome, { ...record, delay: 0 })
     // Whoever stored a cancellation may have failed to announce it, or never have learnt that it was stored.
     if (!applied.isStored && applied.record?.code !== 'cancelled') return false
-    const run = this.abortRun(token)
+    const isOfRun = applied.isStored || this.#findRun(token)?.runId === applied.record?.runId
+    // Else what runs is its compensation.
+    const run = isOfRun ? this.abortRun(token) : undefined
     // A job that was cancelled between two attempts is the next delivery's to tell of.
     if (run !== undefined && !run.isAnnounced && run.runId === applied.record?.runId) {
       run.isAnnounced = true
@@ -86,10 +88,15 @@ export class Cancellation {
 
   /** Aborts the run of a cancelled job, where it is one of this process. */
   abortRun(token: string): Run | undefined {
+    const run = this.#findRun(token)
+    run?.abort('cancelled', new JobError(CANCELLED.message))
+    return run
+  }
+
+  #findRun(token: string): Run | undefined {
     let run: Run | undefined
     // The newest of them, where there are several.
     for (const each of this.#parts.runner.running) if (each.token === token) run = each
-    run?.abort('cancelled', new JobError(CANCELLED.message))
     return run
   }
 

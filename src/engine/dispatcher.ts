@@ -15,6 +15,7 @@ import { isFinal } from '../core/status'
 import { withTimeLimit } from '../core/timer'
 import type { JobQueue, TransactionalQueue } from '../ports/queue'
 import { type Aftermath, tags } from './aftermath'
+import type { CurrentJob } from './current-job'
 import type { JobEvents } from './events'
 import { HeldJobs } from './held-jobs'
 import type { Log } from './log'
@@ -84,7 +85,7 @@ export class Dispatcher {
   readonly #held: HeldJobs
   readonly #transactions = new Set<Promise<unknown>>()
   readonly refusals: Refusals
-  #isClosed = false
+  #state: 'open' | 'closing' | 'closed' = 'open'
 
   constructor(parts: DispatcherParts) {
     this.#parts = parts
@@ -97,8 +98,18 @@ export class Dispatcher {
     })
   }
 
+  /** Lets only those start jobs who are inside a job or a transaction. */
+  beginClose(): void {
+    this.#state = 'closing'
+  }
+
+  /** Lets nobody start jobs any more. */
   close(): void {
-    this.#isClosed = true
+    this.#state = 'closed'
+  }
+
+  #isUnderWay(job: CurrentJob | undefined, hook: string): boolean {
+    return job !== undefined || Transaction.find(this.#held, hook) !== undefined
   }
 
   /** @throws AfterJobsError that names what was wrong with the options, the payload or the captured context. */
@@ -114,8 +125,9 @@ export class Dispatcher {
 
   #readOrigin(call: HookCall, options: UncheckedOptions | undefined): JobOrigin {
     const job = currentScope()?.job
-    // What is under way when the runtime closes goes on as it would have, until the queue closes.
-    if (this.#isClosed && job === undefined && Transaction.find(this.#held, call.hook) === undefined) {
+    // What is under way when the runtime begins to close goes on as it would have, until the queue closes.
+    const mayStart = this.#state === 'open' || (this.#state === 'closing' && this.#isUnderWay(job, call.hook))
+    if (!mayStart) {
       throw new AfterJobsError('CLOSED', `The runtime is closed: ${call.hook} was not started.`)
     }
     if (options !== undefined) {

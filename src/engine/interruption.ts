@@ -34,6 +34,8 @@ async function* untilAborted<T>(items: AsyncIterable<T>, signal: AbortSignal): A
   const iterator = items[Symbol.asyncIterator]()
   try {
     for (;;) {
+      // Before it is asked for the next item, which would be lost.
+      signal.throwIfAborted()
       const next = await unlessAborted(iterator.next(), signal)
       if (next.done) return
       yield next.value

@@ -29,16 +29,19 @@ export interface ExecuteOptions<P = unknown> extends JobOptions {
   db?: object
 }
 
-// Lets TypeScript infer a payload as narrowly as it is written: else 'mail' is a string, and fits no 'mail' | 'sms' of a hook.
-type Exactly<P> =
-  | (P extends string | number | boolean ? P : never)
-  | (P extends [] ? [] : never)
-  | { [K in keyof P]: Exactly<P[K]> }
+// Has TypeScript infer a payload as narrowly as it is written: else 'mail' is a string, and fits no 'mail' | 'sms' of a hook. Not
+// below a depth, because a type like JsonValue has none; what fits no such narrow type is tried as it is.
+type Exactly<P, Depth extends 0[] = []> = Depth['length'] extends 5
+  ? P
+  :
+      | (P extends string | number | boolean ? P : never)
+      | (P extends [] ? [] : never)
+      | { [K in keyof P]: Exactly<P[K], [...Depth, 0]> }
 
 /** Required where the hook requires a payload. */
 type ExecuteArguments<P> = undefined extends P
-  ? [options?: ExecuteOptions<P | Exactly<P>>]
-  : [options: ExecuteOptions<P | Exactly<P>> & { payload: P | Exactly<P> }]
+  ? [options?: ExecuteOptions<P>]
+  : [options: ExecuteOptions<P> & { payload: P }]
 
 // An optional property makes an action without a hook an error, while a hook that is declared optional is fine.
 type HookOwner<H extends string, A extends string, P> = string extends H | A
@@ -60,6 +63,13 @@ export interface AfterJobsMethods {
     when: H,
     action: A,
     subject: JobSubject,
+    ...options: ExecuteArguments<Exactly<P>>
+  ): Promise<string | undefined>
+  executeJob<H extends When, A extends string, P = undefined>(
+    this: HookOwner<H, A, P>,
+    when: H,
+    action: A,
+    subject: JobSubject,
     ...options: ExecuteArguments<P>
   ): Promise<string | undefined>
 
@@ -71,6 +81,13 @@ export interface AfterJobsMethods {
    * @example
    * const tokens = await service.executeJobs('after', 'create', projects)
    */
+  executeJobs<H extends When, A extends string, P = undefined>(
+    this: HookOwner<H, A, P>,
+    when: H,
+    action: A,
+    subjects: readonly JobSubject[],
+    ...options: ExecuteArguments<Exactly<P>>
+  ): Promise<string[]>
   executeJobs<H extends When, A extends string, P = undefined>(
     this: HookOwner<H, A, P>,
     when: H,

@@ -130,8 +130,8 @@ export class ProgressBar implements ProgressReporter {
   static openStep(bar: ProgressBar): ProgressBar {
     const step = new ProgressBar(bar.#host, bar.#root)
     const { inEach, counting } = bar.#hook
-    // A part that has counted all of its steps has none to fill.
-    const outer = inEach ?? (counting !== undefined && counting.#own < 1 ? counting : bar)
+    // A part without steps, or that has counted all of them, has none to fill.
+    const outer = inEach ?? (counting !== undefined && counting.#total > 0 && counting.#own < 1 ? counting : bar)
     outer.#step = step
     return step
   }

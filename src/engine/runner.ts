@@ -47,8 +47,8 @@ export class Runner implements RunObserver {
   readonly #strangers: Strangers
   /** What goes on of runs that were abandoned; each tells whether it compensated. */
   readonly #lingering = new Map<string, Promise<boolean>>()
-  /** What compensates, or has, by token: a job whose lock was lost after its end comes again. */
-  readonly #compensations = new Memo<string, boolean>()
+  /** What compensates, or has, for the last of them: a job whose lock was lost after its end comes again, and waits for it. */
+  readonly #compensations = new Memo<string, boolean>(1_000)
   /** The runs of this process whose queue waits for an answer. */
   readonly running: Chain<Run> = new Chain()
 

@@ -10,6 +10,8 @@ import type { RecordStore } from './record-store'
 /** How long a worker hands back the jobs of a service that it does not know: a rolling deploy is over by then. */
 const MISSING_HOOK_LIMIT = 600_000
 const MISSING_HOOK_DELAY = 5_000
+/** So many jobs at once are known for how long they have been handed back. */
+const STRANGERS = 1_000_000
 
 /** What the answers for strangers work with. */
 export interface StrangersParts {
@@ -21,7 +23,7 @@ export interface StrangersParts {
 /** Answers for messages that this process cannot run. */
 export class Strangers {
   readonly #parts: StrangersParts
-  readonly #seenSince = new Memo<string, number>()
+  readonly #seenSince = new Memo<string, number>(STRANGERS)
 
   constructor(parts: StrangersParts) {
     this.#parts = parts

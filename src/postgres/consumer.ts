@@ -7,6 +7,8 @@ import { type ConsumerParts, Upkeep } from './upkeep'
 
 /** The pause before a database that was away is asked for jobs again, in milliseconds. */
 const RETRY_PAUSE = 1_000
+/** How long a look for jobs may take at the most, in milliseconds: on a dead connection the worker stands still as long. */
+const TAKE_LIMIT = 10_000
 /** A timer may be so early, in milliseconds, and the database would say that nothing is due. */
 const JITTER = 1
 /** The answer for a job that came when nobody took any more. */
@@ -106,8 +108,8 @@ export class Consumer implements JobConsumer {
   async #takeSome(): Promise<number> {
     this.#isWoken = false
     try {
-      // Nobody waits for it, and the jobs of a look that is given up are stranded until their locks end.
-      const limit = Math.max(QUERY_LIMIT, this.#parts.settings.lockDuration / 2)
+      // The jobs of a look that is given up and carried out all the same are stranded until their locks end.
+      const limit = Math.max(QUERY_LIMIT, Math.min(TAKE_LIMIT, this.#parts.settings.lockDuration / 2))
       const { deliveries, wait } = await this.#fetch(this.#concurrency - this.#running, limit)
       for (const delivery of deliveries) {
         void (this.#isClosing ? this.#answer(delivery, UNTOUCHED) : this.#deliver(delivery))

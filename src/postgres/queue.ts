@@ -12,7 +12,7 @@ import { type Ask, addJobs } from './insertion'
 import { JoinedJobs, notOpen } from './joined-jobs'
 import { toEnvelope, toOutcome } from './message'
 import { type PostgresQueueOptions, readSettings, type Settings } from './settings'
-import { isMissingTable } from './sql-state'
+import { isMissingTable, isRefusal } from './sql-state'
 import type { ConsumerParts } from './upkeep'
 
 interface State {
@@ -233,7 +233,11 @@ async function openParts(state: State): Promise<ConsumerParts> {
   // A connection that only listens may be dead for a while before anyone notices, and locks end meanwhile.
   const ask: Engine['query'] = (text, values) => {
     const heard = hearing.query?.<never>(text, values)
-    return heard === undefined ? engine.query(text, values) : heard.catch(() => engine.query(text, values))
+    if (heard === undefined) return engine.query(text, values)
+    return heard.catch((error) => {
+      if (isRefusal(error)) throw error
+      return engine.query(text, values)
+    })
   }
   return { settings, engine, ask, onLost: listener.onLost, onTrouble }
 }

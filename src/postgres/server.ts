@@ -3,7 +3,7 @@ import type { Database } from './database-port'
 import { noAnswer } from './deadline'
 import { Listener } from './listener'
 import { guard, joinPool, leavePool, type PoolLike, type SharedPool, takeClient } from './pool'
-import { isRefusal } from './sql-state'
+import { isRefusal, sqlStateOf } from './sql-state'
 
 interface Result<R> {
   rows: R[]
@@ -23,6 +23,8 @@ interface Call {
 const DEFAULT_LIMIT = 30_000
 /** How long a connection may stay silent after its caller has given up: then it is not frozen but lost, in milliseconds. */
 const SILENCE_LIMIT = 10_000
+/** PostgreSQL's code for what was prepared, and does not fit its table any more. */
+const STALE_PLAN = '0A000'
 /** How long closing waits for statements under way, in milliseconds. */
 const CLOSE_LIMIT = 1_000
 
@@ -90,8 +92,9 @@ class Server implements Database {
     try {
       return await this.#runOnce<R>(call)
     } catch (error) {
-      if (call.name === undefined || !isUnprepared(error)) throw error
-      this.#keepsPrepared = false
+      const isStale = sqlStateOf(error) === STALE_PLAN
+      if (call.name === undefined || !(isStale || isUnprepared(error))) throw error
+      this.#keepsPrepared &&= isStale
       call.name = undefined
       return this.#runOnce<R>(call)
     }
@@ -131,18 +134,15 @@ function giveUp(call: Call): Error {
   return noAnswer(call.limit)
 }
 
-/**
- * Tells whether a statement was not run, because a pooler gave it to a connection that has not prepared it, or has already, or
- * because somebody has altered the table since.
- */
+/** Tells whether a statement was not run, because a pooler gave it to a connection that has not prepared it, or has already. */
 function isUnprepared(error: unknown): boolean {
   const { code } = error as { code?: unknown }
-  return code === '26000' || code === '42P05' || code === '0A000'
+  return code === '26000' || code === '42P05'
 }
 
-/** Several statements may have left a transaction open. */
+/** Several statements may have left a transaction open; and a plan that is stale stays with its connection. */
 function isBroken(error: unknown, values: readonly unknown[] | undefined): boolean {
-  return values === undefined || !isRefusal(error)
+  return values === undefined || !isRefusal(error) || sqlStateOf(error) === STALE_PLAN
 }
 
 function toResult<R>(result: unknown): Result<R> {

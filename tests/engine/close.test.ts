@@ -203,6 +203,17 @@ describe('after close', () => {
     expect(await bench.jobs.status('result' in status ? String(status.result) : '')).toMatchObject(CANCELLED)
   })
 
+  test('nothing is started from inside a job of another runtime, either', async () => {
+    const closed = makeBench({ afterCreateJob() {} })
+    await closed.jobs.close()
+    const { jobs, start } = makeBench({
+      afterCreateJob: async () => ({ result: String(((await rejection(closed.start())) as { code: unknown }).code) }),
+    })
+    expect(await jobs.settled(await start())).toMatchObject({ status: 'done', result: 'CLOSED' })
+    expect([closed.events, closed.cache.writes]).toEqual([[], []])
+    await jobs.close()
+  })
+
   test('what an open transaction starts while the runtime closes goes to the queue with its commit', async () => {
     const bench = makeBench({ afterCreateJob() {} }, manual())
     const gate = makeGate()

@@ -423,6 +423,28 @@ describe('a job whose record is gone', () => {
   })
 })
 
+test('a second cancellation leaves the compensation of the first alone', async () => {
+  const gate = makeGate()
+  let signal: AbortSignal | undefined
+  const { jobs, start } = makeBench(
+    {
+      afterCreateJob: () => Promise.reject(unexpected),
+      afterCreateJobFailed(_id, _token, _error, job) {
+        signal = job.signal
+        return gate.opened
+      },
+    },
+    LONG,
+  )
+  const token = await start()
+  await vi.waitFor(async () => expect(await jobs.status(token)).toMatchObject({ status: 'pending', attempt: 1 }))
+  expect(await jobs.cancel(token)).toBe(true)
+  await vi.waitFor(() => expect(signal).toBeDefined())
+  expect(await jobs.cancel(token)).toBe(false)
+  expect(signal?.aborted).toBe(false)
+  gate.open()
+})
+
 test.each([0, 1, 2, 4])(
   'a job that is cancelled %d microtasks after its attempt failed is compensated for at once',
   async (microtasks) => {

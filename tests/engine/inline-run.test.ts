@@ -100,6 +100,8 @@ describe("nested: 'inline'", () => {
     class Service extends withAfterJobs({ jobs }) {
       async afterCreateJob(_id: number, _token: string, progress: ProgressReporter) {
         const part = progress.split(50)
+        // Without a total it has no steps.
+        progress.split(0).tick()
         part.total(2)
         await this.executeJob('after', 'update', 1, { nested: 'inline' })
         part.tick(2)

@@ -610,6 +610,29 @@ describe('each', () => {
     expect(seen).toEqual([1])
   })
 
+  test('takes nothing more from an asynchronous source after the abort', async () => {
+    const progress = createTestProgress()
+    const reason = new Error('enough')
+    const [taken, seen] = [[] as number[], [] as number[]]
+    async function* take() {
+      for (const number of [1, 2, 3, 4]) {
+        taken.push(number)
+        yield number
+      }
+    }
+    const loop = (async () => {
+      for await (const number of progress.each(take())) {
+        seen.push(number)
+        if (number === 2) progress.abort(reason)
+      }
+    })()
+    expect(await rejection(loop)).toBe(reason)
+    expect([taken, seen]).toEqual([
+      [1, 2],
+      [1, 2],
+    ])
+  })
+
   test.each([Number.NaN, -10, Number.POSITIVE_INFINITY, 'ten' as unknown as number])(
     'inside another one with a total of %s leaves that its own',
     async (total) => {

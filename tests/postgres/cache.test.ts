@@ -132,6 +132,10 @@ describeWithPostgres('the table of statuses', {}, () => {
     await pool.query(`ALTER TABLE ${table} ALTER label TYPE varchar(600)`)
     expect(await cache.read(token)).toEqual(record)
     expect(await cache.write(token, nextOf(record, {}), HOUR)).toBe(true)
+    expect(await cache.read(token)).toEqual(nextOf(record, {}))
+    // It goes on with statements that stay prepared.
+    const { rows } = await pool.query('SELECT count(*)::int AS count FROM pg_prepared_statements')
+    expect(rows[0].count).toBeGreaterThan(0)
   })
 
   test('is read also through a pooler that forgets what was prepared', async (context) => {

@@ -456,3 +456,32 @@ precise.executeJob('after', 'order', 1, { payload: { kind: 'new', reason: 'lost'
 precise.executeJob('after', 'pair', 1)
 // @ts-expect-error no such letter
 precise.executeJob('after', 'maybe', 1, { payload: 'c' })
+
+// Payloads of types that have no end, or of unions with a member that is no object, in variables.
+
+class Loose extends withAfterJobs({ jobs }) {
+  afterJsonJob(_id: number, _token: string, _progress: ProgressReporter, _job: JobContext<JsonValue>) {}
+  afterDeepJob(_id: number, _token: string, _progress: ProgressReporter, _job: JobContext<{ v: JsonValue }>) {}
+  afterMixJob(
+    _id: number,
+    _token: string,
+    _progress: ProgressReporter,
+    _job: JobContext<string | { a: number } | string[]>,
+  ) {}
+}
+const loose = new Loose()
+declare const json: JsonValue
+declare const deep: { v: JsonValue }
+declare const mix: string | { a: number } | string[]
+declare const coin: boolean
+loose.executeJob('after', 'json', 1, { payload: json })
+loose.executeJobs('after', 'json', [1], { payload: json })
+loose.executeJob('after', 'json', 1, { payload: { a: [1, null, { b: 'c' }] } })
+loose.executeJob('after', 'deep', 1, { payload: deep })
+loose.executeJob('after', 'deep', 1, { payload: { v: [json] } })
+loose.executeJob('after', 'mix', 1, { payload: mix })
+loose.executeJob('after', 'mix', 1, { payload: coin ? 'x' : { a: 1 } })
+loose.executeJob('after', 'mix', 1, { payload: coin ? 'x' : ['y'] })
+loose.executeJob('after', action, 1, { payload: json })
+// @ts-expect-error a date is no JSON
+loose.executeJob('after', 'json', 1, { payload: new Date() })
