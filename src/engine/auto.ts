@@ -166,19 +166,19 @@ function readActions(auto: Auto): Action[] {
 /** The id of the result, else the result itself where it is one, else the first argument, as in `update(id, data)`. */
 function findOwnId(result: unknown, ...args: unknown[]): unknown {
   if (typeof result === 'string' || typeof result === 'number') return result
-  const own = isEntity(result) ? result.id : undefined
+  const own = idOf(result)
   if (own !== undefined && own !== null) return own
   // An entity is as good as its id.
   const [first] = args
-  const id = isEntity(first) ? first.id : first
+  const id = isObject(first) ? idOf(first) : first
   if (id !== undefined && id !== null) return id
   const message =
     'neither the result nor the first argument is an id or has one. Tell where it is: auto: { create: (result, ...args) => id }.'
   throw new AfterJobsError('INVALID_ID', message)
 }
 
-function isEntity(value: unknown): value is { id?: unknown } {
-  return isObject(value)
+function idOf(value: unknown): unknown {
+  return isObject(value) ? Reflect.get(value, 'id') : undefined
 }
 
 function isFunction(value: unknown): value is Method {

@@ -40,11 +40,11 @@ export class Cancellation {
     const applied = await store.end(token, outcome, { ...record, delay: 0 })
     // Whoever stored a cancellation may have failed to announce it, or never have learnt that it was stored.
     if (!applied.isStored && applied.record?.code !== 'cancelled') return false
-    const isOfRun = applied.isStored || this.#findRun(token)?.runId === applied.record?.runId
-    // Else what runs is its compensation.
-    const run = isOfRun ? this.abortRun(token) : undefined
-    // A job that was cancelled between two attempts is the next delivery's to tell of.
-    if (run !== undefined && !run.isAnnounced && run.runId === applied.record?.runId) {
+    const run = this.#findRun(token)
+    // Else a job that was cancelled between two attempts: the next delivery tells of it, and compensates for it.
+    const isOfRun = run?.runId === applied.record?.runId
+    if (applied.isStored || isOfRun) abort(run)
+    if (run !== undefined && isOfRun && !run.isAnnounced) {
       run.isAnnounced = true
       this.#parts.aftermath.announce(run.envelope, run.attempt, outcome, toError(run.signal.reason))
     }
@@ -87,10 +87,8 @@ export class Cancellation {
   }
 
   /** Aborts the run of a cancelled job, where it is one of this process. */
-  abortRun(token: string): Run | undefined {
-    const run = this.#findRun(token)
-    run?.abort('cancelled', new JobError(CANCELLED.message))
-    return run
+  abortRun(token: string): void {
+    abort(this.#findRun(token))
   }
 
   #findRun(token: string): Run | undefined {
@@ -115,4 +113,8 @@ export class Cancellation {
     }
     inBackground(job.runAsCaller === undefined ? compensate() : job.runAsCaller(compensate))
   }
+}
+
+function abort(run: Run | undefined): void {
+  run?.abort('cancelled', new JobError(CANCELLED.message))
 }

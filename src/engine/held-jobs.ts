@@ -24,9 +24,11 @@ const DROPPED: JobOutcome = { ...CANCELLED, message: 'The transaction was rolled
 /** Keeps the jobs of transactions alive until they are queued or dropped. */
 export class HeldJobs implements TransactionOwner {
   readonly #parts: HeldJobsParts
+  readonly withdraw: HeldJobsParts['withdraw']
 
   constructor(parts: HeldJobsParts) {
     this.#parts = parts
+    this.withdraw = parts.withdraw
   }
 
   async refresh(jobs: readonly HeldJob[]): Promise<void> {
@@ -43,10 +45,6 @@ export class HeldJobs implements TransactionOwner {
         await this.#parts.onRefused(job, error)
       }
     })
-  }
-
-  withdraw(jobs: readonly JobEnvelope[], db: unknown): Promise<void> {
-    return this.#parts.withdraw(jobs, db)
   }
 
   drop(jobs: readonly HeldJob[]): Promise<void> {

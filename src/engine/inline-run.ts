@@ -11,11 +11,10 @@ import { closeScope, createScope, currentScope, enterScope } from './token-scope
 /** Finds the job inside which a hook is to run, if its options ask for that; outside of every job it is a job of its own. */
 export function findParent(options: UncheckedOptions | undefined, hook: string): InlineHost | undefined {
   if (options?.nested === undefined) return undefined
-  const given = Object.entries(options).flatMap(([name, value]) => {
-    return value === undefined || name === 'nested' || name === 'payload' ? [] : [name]
-  })
+  const { nested: _, payload: __, ...others } = options
+  const given = Object.entries(others).filter(([, value]) => value !== undefined)
   if (options.nested === 'inline' && given.length === 0) return currentScope()?.job?.host
-  const message = `${hook} was given nested: ${show(options.nested)}${given.map((name) => `, ${name}`).join('')}; expected nested: 'inline' beside a payload only, because a hook that runs inside of another one is not queued.`
+  const message = `${hook} was given nested: ${show(options.nested)}${given.map(([name]) => `, ${name}`).join('')}; expected nested: 'inline' beside a payload only, because a hook that runs inside of another one is not queued.`
   throw invalidOption(message)
 }
 

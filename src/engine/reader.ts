@@ -12,6 +12,7 @@ import {
   type JobStatus,
   toStatus,
   transition,
+  type UnknownStatus,
   unknownBirth,
   unknownStatus,
 } from '../core/status'
@@ -66,21 +67,24 @@ export class StatusReader {
     this.#parts = parts
   }
 
-  async status(token: string): Promise<JobStatus> {
-    const record = await this.readRecord(token)
-    return record === undefined ? unknownStatus() : this.#show(token, record, await this.#hintOf(record))
+  status(token: string): Promise<JobStatus> {
+    return this.#read(token, show)
   }
 
-  async record(token: string): Promise<JobStatusRecord> {
+  record(token: string): Promise<JobStatusRecord> {
+    return this.#read(token, showWhole)
+  }
+
+  async #read<T>(token: string, show: Show<T>): Promise<T | UnknownStatus> {
     const record = await this.readRecord(token)
-    return record === undefined ? unknownStatus() : this.#showWhole(token, record, await this.#hintOf(record))
+    return record === undefined ? unknownStatus() : show(token, record, await this.#hintOf(record))
   }
 
   /** Answers as `record` does without a promise, where the cache can and nobody has to be asked: a poll is hardly more than its promises. */
   recordNow(token: string): JobStatusRecord | undefined {
     const record = isToken(token) ? this.#parts.store.peek(token) : undefined
     if (record === undefined || this.#isStale(record) || this.#isLate(record)) return undefined
-    return this.#showWhole(token, record, null)
+    return showWhole(token, record, null)
   }
 
   /** Reads the newest record, mended by what the queue knows where it is stale or missing. */
@@ -132,7 +136,7 @@ export class StatusReader {
         const stored = alarm.take()
         const isNewest = stored !== undefined && !isOlder(stored, last)
         const status = isNewest
-          ? this.#show(token, stored, await this.#hintOf(stored))
+          ? show(token, stored, await this.#hintOf(stored))
           : await this.#statusOrOutage(token, seenAt)
         if (status !== undefined) {
           seenAt = Date.now()
@@ -154,21 +158,6 @@ export class StatusReader {
       if (!isOutage || Date.now() - seenAt >= OUTAGE_LIMIT) throw error
       return undefined
     }
-  }
-
-  #show(token: string, record: JobRecord, hint: 'no_worker' | null): JobStatus {
-    const status = toStatus(token, record, hint) as DoneStatus
-    // A copy, because a record in memory is shared by all who read it.
-    status.result = copyData(record.result)
-    return status
-  }
-
-  /** Shows what is for servers, too. */
-  #showWhole(token: string, record: JobRecord, hint: 'no_worker' | null): JobStatusRecord {
-    const status: JobStatusRecord = this.#show(token, record, hint)
-    status.context = copyData(record.context)
-    status.dueAt = record.dueAt
-    return status
   }
 
   /** Tells whether a job has waited so long that someone must ask whether anything will run it. */
@@ -281,6 +270,23 @@ export class StatusReader {
     if (this.#parts.queue.immediate !== undefined) return call
     return withTimeLimit(call, limit, () => new Error(`The queue gave no answer within ${limit} ms`))
   }
+}
+
+type Show<T> = (token: string, record: JobRecord, hint: 'no_worker' | null) => T
+
+const show: Show<JobStatus> = (token, record, hint) => {
+  const status = toStatus(token, record, hint) as DoneStatus
+  // A copy, because a record in memory is shared by all who read it.
+  status.result = copyData(record.result)
+  return status
+}
+
+/** Shows what is for servers, too. */
+const showWhole: Show<JobStatusRecord> = (token, record, hint) => {
+  const status: JobStatusRecord = show(token, record, hint)
+  status.context = copyData(record.context)
+  status.dueAt = record.dueAt
+  return status
 }
 
 /** A message is only believed where a worker would believe it. */

@@ -139,7 +139,7 @@ export function findToken(
   if (isOwnInstance) return state.lastOfCaller
   if (!isServing && !state.hasOverlapped) return state.last
   throw refusal(
-    `${who}.getJobToken() was called without an entity, outside a token scope or after its request had ended, while others may share the service or after one of its actions had begun inside another`,
+    `${who}.getJobToken() was called without an entity, outside a token scope or after its end, while others may share the service, or its actions have overlapped`,
   )
 }
 

@@ -39,9 +39,9 @@ test('the element, the client included, is at most 4 kB, and one file', async ()
 })
 
 // The goal was 12 kB, which all that the root entry holds cannot reach; the budget keeps it from growing unseen.
-test("the core's own code is at most 27.5 kB", async () => {
+test("the core's own code is at most 27.6 kB", async () => {
   const { bytes } = await bundle('src/index.ts', { platform: 'node', external: ['p-queue', 'uuid'] })
-  expect(bytes).toBeLessThanOrEqual(27_500)
+  expect(bytes).toBeLessThanOrEqual(27_600)
   expect(bytes).toBeGreaterThan(2_000)
 })
 
