@@ -5,6 +5,7 @@ import { Keyv } from 'keyv'
 import { expect, test } from 'vitest'
 import { eventually, type Finisher } from '../crew/shared-engine'
 import { aborted, makeBench, rejection } from '../engine/support/runtime'
+import type { RedisServer } from './support/redis-server'
 import { describeWithRedis, describeWithServer, openServer, useRedis } from './support/suite'
 
 type Queue = ReturnType<typeof redisQueue>
@@ -104,15 +105,26 @@ test('a client that gives up is heard by one listener, however often it is tried
   expect(client.listenerCount('error')).toBe(1)
 })
 
+const CLUSTER_TRIES = 5
+
 /** A cluster of one node, which minds the slots of its keys like any other. */
 async function openCluster(context: Finisher, password: string): Promise<{ host: string; port: number }> {
-  const server = await openServer(context, {
-    password,
-    directives: { 'cluster-enabled': 'yes', 'cluster-announce-ip': '127.0.0.1' },
-  })
+  const server = await openNode(context, password)
   await server.ask((client) => client.call('CLUSTER', 'ADDSLOTSRANGE', '0', '16383'))
   await eventually(async () => expect(await server.ask((client) => client.cluster('INFO'))).toContain('state:ok'))
   return { host: '127.0.0.1', port: server.port }
+}
+
+/** A node takes a second port, ten thousand above its own, where systems choose those of clients: one of them may have it. */
+async function openNode(context: Finisher, password: string): Promise<RedisServer> {
+  const directives = { 'cluster-enabled': 'yes', 'cluster-announce-ip': '127.0.0.1' }
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await openServer(context, { password, directives })
+    } catch (error) {
+      if (attempt === CLUSTER_TRIES || !/in use/.test(String(error))) throw error
+    }
+  }
 }
 
 describeWithServer('a cluster that was handed in', {}, () => {
