@@ -58,7 +58,7 @@ export class Runner implements RunObserver {
   }
 
   /** Makes what runs one delivery to its answer, and never rejects; its runs name their owner. */
-  runFor(owner: object | undefined): JobRun {
+  runFor(owner?: object): JobRun {
     const immediate: Required<JobRun>['immediate'] = (envelope, delivery) => this.#deliver(envelope, delivery, owner)
     return Object.assign(async (...delivered: Parameters<JobRun>) => immediate(...delivered), { immediate })
   }

@@ -38,7 +38,7 @@ export class Workers {
 
   /** Runs what comes, where the queue does not wait for `work()`. */
   start(): void {
-    if (this.#queue.autoStart) this.#automatic = this.#queue.consume(this.#runner.runFor(undefined))
+    if (this.#queue.autoStart) this.#automatic = this.#queue.consume(this.#runner.runFor())
   }
 
   work(concurrency: number): Worker {
@@ -54,7 +54,7 @@ export class Workers {
 
   async runNext(): Promise<boolean> {
     this.#checkOpen('runNext()')
-    const single = this.#queue.runOne(this.#runner.runFor(undefined))
+    const single = this.#queue.runOne(this.#runner.runFor())
     this.#singles.add(single)
     return single.finally(() => this.#singles.delete(single))
   }

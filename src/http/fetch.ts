@@ -41,9 +41,9 @@ function toResponse(answer: HttpAnswer, isHead: boolean): Response {
 
 function toStream(answer: StreamAnswer, signal: AbortSignal): Response {
   let stream: EventStream | undefined
-  let onAbort = (): void => {}
+  let end = (): void => {}
   const close = (): void => {
-    signal.removeEventListener('abort', onAbort)
+    signal.removeEventListener('abort', end)
     stream?.close()
   }
   const body = new ReadableStream<Uint8Array>({
@@ -52,21 +52,18 @@ function toStream(answer: StreamAnswer, signal: AbortSignal): Response {
         controller.enqueue(chunk)
         return (controller.desiredSize ?? 0) > 0
       }
-      const end = (): void => {
+      end = () => {
         close()
-        controller.close()
-      }
-      onAbort = () => {
         try {
-          end()
+          controller.close()
         } catch {
           // The server has given the body up itself.
         }
       }
       stream = answer.open({ send, end })
       // A server that has lost its client before it read the body may never cancel it.
-      if (signal.aborted) onAbort()
-      else signal.addEventListener('abort', onAbort)
+      if (signal.aborted) end()
+      else signal.addEventListener('abort', end)
     },
     pull: () => stream?.resume(),
     cancel: close,
